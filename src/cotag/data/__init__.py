@@ -1,0 +1,1 @@
+"""Readers, images, loaders, splits and statistics."""

@@ -1,0 +1,1 @@
+"""Metrics, decisions and reports on Scores."""

@@ -1,0 +1,1 @@
+"""Predictors: whatever gives a score for every label of a picture."""

@@ -1,0 +1,1 @@
+"""Heads: from plain features to logits, one file each."""

@@ -1,0 +1,118 @@
+"""Tables of names: what a recipe or a command may name, and where it lives.
+
+A new reader, head, loss or optimizer is one file and one line here; the contract tests enroll it by
+themselves. Other packages add their own through entry points of the group ``cotag.<table>``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from typing import Any
+
+from cotag.errors import SettingError, suggestion
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A table of name -> ``module:object``, resolved on first use.
+
+    Args:
+        kind: what the names are (``head``); for messages, and for the entry points' group ``cotag.heads``.
+        table: the names that Cotag itself brings.
+    """
+
+    kind: str
+    table: Mapping[str, str]
+
+    @cached_property
+    def entries(self) -> dict[str, str]:
+        """All names with their places, those of other packages included; Cotag's own win."""
+        found = {entry.name: entry.value for entry in entry_points(group=f"cotag.{self.kind}s")}
+        return {**found, **self.table}
+
+    def names(self) -> list[str]:
+        """The names in alphabetical order."""
+        return sorted(self.entries)
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The object of a name.
+
+        Raises:
+            SettingError: there is no such name; the message gives the nearest.
+        """
+        place = self.entries.get(name)
+        if place is None:
+            raise SettingError(f"{self.kind} {name!r} is not known{suggestion(name, self.names())}")
+        module, _, attribute = place.partition(":")
+        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def build(self, name: str, *positional: Any, **settings: Any) -> Any:
+        """Call the object of a name, after its signature was checked.
+
+        Raises:
+            SettingError: no such name, or a setting that the object does not take.
+        """
+        target = self.get(name)
+        self.check(name, settings)
+        return target(*positional, **settings)
+
+    def check(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Raise SettingError where ``settings`` holds a key that the object of ``name`` does not take."""
+        parameters = inspect.signature(self.get(name)).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return
+        allowed = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        optional = [p.name for p in parameters if p.name in allowed and p.default is not p.empty]
+        for key in settings:
+            if key not in allowed:
+                hint = suggestion(key, optional) or "; it takes none"
+                raise SettingError(f"{self.kind} {name}: setting {key!r} is not known{hint}")
+
+
+READERS = Registry(
+    "reader",
+    {
+        "coco": "cotag.data.coco:read_coco",
+        "voc": "cotag.data.voc:read_voc",
+        "psg": "cotag.data.psg:read_psg",
+        "table": "cotag.data.table:read_table",
+        "folder": "cotag.data.folder:read_folder",
+        "scenes": "cotag.data.scenes.reader:read_scenes",
+    },
+)
+
+HEADS = Registry("head", {"linear": "cotag.models.heads.linear:LinearHead"})
+
+LOSSES = Registry("loss", {"bce": "cotag.training.losses.bce:BCE"})
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    {
+        "sgd": "cotag.training.optim:sgd",
+        "adam": "cotag.training.optim:adam",
+        "adamw": "cotag.training.optim:adamw",
+    },
+)
+
+SCHEDULES = Registry(
+    "schedule",
+    {
+        "constant": "cotag.training.schedules:constant",
+        "cosine": "cotag.training.schedules:cosine",
+    },
+)
+
+AUGMENTATIONS = Registry(
+    "augmentation",
+    {
+        "flip": "cotag.data.transforms:flip",
+        "crop": "cotag.data.transforms:crop",
+        "color": "cotag.data.transforms:color",
+    },
+)

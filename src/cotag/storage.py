@@ -1,0 +1,95 @@
+"""Files that are written whole or not at all, and where Cotag keeps what it can make again."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cotag.errors import OutputExists, StorageError
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name beside ``path`` that becomes ``path`` when the block ends well.
+
+    When the block raises, the temporary file is removed, and whatever lay at ``path`` before is
+    untouched; an error of the file system (a full disk, no permission) becomes a StorageError.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        _remove(temporary)
+        reason = error.strerror or str(error)
+        raise StorageError(f"{path}: could not be written ({reason}); free space or choose another --out") from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Like ``whole_file`` for a folder: filled under a temporary name, then renamed.
+
+    A folder that already lies at ``path`` is replaced only after the new one is complete.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            old = temporary.with_suffix(".old")
+            path.replace(old)
+            temporary.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = error.strerror or str(error)
+        raise StorageError(f"{path}: could not be written ({reason}); free space or choose another place") from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def require_free(path: str | os.PathLike[str], force: bool) -> None:
+    """Raise OutputExists where ``path`` holds something and ``force`` was not given."""
+    path = Path(path)
+    taken = any(path.iterdir()) if path.is_dir() else path.exists()
+    if taken and not force:
+        raise OutputExists(f"{path}: exists already; give --force to overwrite it or choose another --out")
+
+
+def cache_folder(name: str) -> Path:
+    """The folder for things of one kind that can be made again: ``$COTAG_CACHE`` or ``~/.cache/cotag``."""
+    base = os.environ.get("COTAG_CACHE")
+    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cotag"
+    return root / name

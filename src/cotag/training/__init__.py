@@ -1,0 +1,1 @@
+"""The loop, losses, optimizers and cached features."""

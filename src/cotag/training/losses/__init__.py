@@ -1,0 +1,1 @@
+"""Losses, one file each; each returns unreduced losses_BK."""

@@ -1,0 +1,1 @@
+"""The five values that everything is made of: LabelSpace, Index, Batch and Output, Scores, Section."""

@@ -1,0 +1,139 @@
+"""Scores: what a predictor said of every image, beside what is true."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cotag.errors import ScoresError, suggestion
+from cotag.storage import whole_file
+from cotag.types.labels import LabelSpace
+
+KINDS = ("logit", "probability")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One row per image: its id, a score and a target for each label.
+
+    Args:
+        ids: N ids, unique.
+        scores_NK: float32 or float64; logits, or probabilities in [0, 1].
+        targets_NK: int8; 1 present, 0 absent, -1 unknown.
+        kind: ``logit`` or ``probability``; declared, never guessed.
+        label_space: the K labels.
+        origin: where the scores come from (model, split, time).
+
+    Raises:
+        ScoresError: shapes that do not fit, an id twice, a score that is not finite or a probability outside
+            [0, 1] (the message names row and label), targets other than 1, 0 and -1.
+    """
+
+    ids: Sequence[str]
+    scores_NK: np.ndarray
+    targets_NK: np.ndarray
+    kind: str
+    label_space: LabelSpace
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ScoresError(f"kind {self.kind!r} is not known{suggestion(self.kind, KINDS)}; declare which it is")
+        ids = [str(name) for name in self.ids]
+        object.__setattr__(self, "ids", ids)
+        shape = (len(ids), len(self.label_space))
+        for name in ("scores_NK", "targets_NK"):
+            given = np.asarray(getattr(self, name)).shape
+            if given != shape:
+                raise ScoresError(f"{name}: shape {given}, but {shape[0]} ids and {shape[1]} labels need {shape}")
+        if len(set(ids)) != len(ids):
+            double = next(name for name, count in zip(*np.unique(ids, return_counts=True), strict=True) if count > 1)
+            raise ScoresError(f"image id {double!r} stands twice; give every image one row")
+        if self.scores_NK.dtype not in (np.float32, np.float64):
+            raise ScoresError(f"scores are {self.scores_NK.dtype}; allowed: float32, float64 (half loses ranks)")
+        if not np.isin(np.unique(self.targets_NK), (-1, 0, 1)).all():
+            raise ScoresError("targets hold other values than 1 (present), 0 (absent) and -1 (unknown)")
+        object.__setattr__(self, "targets_NK", np.ascontiguousarray(self.targets_NK, dtype=np.int8))
+        bad = ~np.isfinite(self.scores_NK)
+        if self.kind == "probability":
+            bad |= (self.scores_NK < 0) | (self.scores_NK > 1)
+        if bad.any():
+            row, label = np.argwhere(bad)[0]
+            allowed = "a finite number" if self.kind == "logit" else "a number from 0 to 1"
+            raise ScoresError(
+                f"score {self.scores_NK[row, label]} of image {ids[row]!r}, label "
+                f"{self.label_space.names[label]!r}: a {self.kind} must be {allowed}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def subset(self, rows: np.ndarray | Sequence[int]) -> Scores:
+        """The given rows, in the given order."""
+        rows = np.asarray(rows)
+        ids = [self.ids[row] for row in rows]
+        return Scores(ids, self.scores_NK[rows], self.targets_NK[rows], self.kind, self.label_space, self.origin)
+
+    def probabilities(self) -> np.ndarray:
+        """The scores as probabilities; (N, K) of the scores' own type."""
+        if self.kind == "probability":
+            return self.scores_NK
+        from scipy.special import expit
+
+        found: np.ndarray = expit(self.scores_NK)
+        return found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one Parquet file: ``id``, ``scores`` and ``targets`` (lists of K), the rest as metadata."""
+        size = len(self.label_space)
+        about = {
+            "cotag_scores": 1,
+            "kind": self.kind,
+            "label_space": self.label_space.to_json(),
+            "origin": self.origin,
+        }
+        table = pa.table(
+            {
+                "id": pa.array(list(self.ids), pa.string()),
+                "scores": pa.FixedSizeListArray.from_arrays(pa.array(self.scores_NK.ravel()), size),
+                "targets": pa.FixedSizeListArray.from_arrays(pa.array(self.targets_NK.ravel()), size),
+            }
+        ).replace_schema_metadata({"cotag": json.dumps(about)})
+        with whole_file(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd", use_dictionary=["id"])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Scores:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ScoresError: the file is missing or is not a scores file.
+        """
+        try:
+            table = pq.read_table(path)
+            about = json.loads((table.schema.metadata or {})[b"cotag"])
+            kind = about["kind"]
+        except FileNotFoundError:
+            raise ScoresError(f"{path}: there is no such file") from None
+        except (pa.ArrowInvalid, KeyError, ValueError) as error:
+            raise ScoresError(
+                f"{path}: is not a scores file ({error}); write one with Scores.save, or give a CSV pair"
+            ) from error
+        space = LabelSpace.from_json(about["label_space"])
+        shape = (table.num_rows, len(space))
+        columns = {name: table[name].combine_chunks().flatten().to_numpy() for name in ("scores", "targets")}
+        return cls(
+            table["id"].to_pylist(),
+            columns["scores"].reshape(shape),
+            columns["targets"].reshape(shape),
+            kind,
+            space,
+            about["origin"],
+        )

@@ -1,0 +1,37 @@
+"""Section: one titled part of a report, of the statistics or of a printed answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Section:
+    """A title with a text, a table, a figure, or several of them.
+
+    Args:
+        title: the heading.
+        text: plain text, paragraphs separated by an empty line.
+        columns: the names of the table's columns.
+        rows: the table's rows; cells are text, numbers or None. Ratios are in [0, 1].
+        figure: a plotly figure as JSON (``data`` and ``layout``).
+        bars: name of the column whose numbers a terminal shows as bars, if any.
+    """
+
+    title: str
+    text: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = field(default_factory=list)
+    figure: dict[str, Any] | None = None
+    bars: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object without the figure: title, text, and the rows as objects."""
+        value: dict[str, Any] = {"title": self.title}
+        if self.text:
+            value["text"] = self.text
+        if self.columns:
+            value["rows"] = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        return value
