@@ -42,5 +42,5 @@ $(STAMP): pyproject.toml
 		{ echo "$$(python3 --version) is too old; put Python 3.11 or newer first on the PATH as python3" >&2; exit 1; }
 	@echo "Installing into .venv (about 5 GB, some minutes the first time)" >&2
 	@python3 -m venv .venv
-	@if test -t 2; then quiet=; else quiet=--quiet; fi; $(PYTHON) -m pip install $$quiet -e ".[dev]"
+	@if test -t 2; then quiet=; else quiet=-qq; fi; $(PYTHON) -m pip install $$quiet -e ".[dev]"
 	@touch $@
