@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cotag.data.images import MAX_PIXELS, decode, find_images, open_image
+from cotag.data.images import MAX_PIXELS, decode, find_images, measure, open_image
 from cotag.errors import DataError, ImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -80,8 +80,9 @@ def test_exif_orientation_is_undone(kind: str, orientation: int) -> None:
     }[orientation](corners())
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = decoded(encoded(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif, quality=95))
-    assert image.size == (40, 24)
+    data = encoded(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif, quality=95)
+    image = decoded(data)
+    assert image.size == measure(io.BytesIO(data), "x") == (40, 24)
     for place, color in {(5, 3): RED, (35, 3): GREEN, (5, 20): BLUE, (35, 20): WHITE}.items():
         assert np.abs(np.subtract(image.getpixel(place), color)).max() < 30
 

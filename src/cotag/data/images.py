@@ -6,7 +6,8 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
@@ -102,9 +103,8 @@ def decode(stream: BinaryIO, where: str, cover: tuple[int, int] | None = None) -
     Raises:
         ImageError: the bytes are no image of a known format, are truncated or damaged, or hold too many pixels.
     """
-    try:
-        image: Image.Image = Image.open(stream, formats=_ENABLED)
-        _require_size(image.width * image.height, where)
+    with _refusing(stream, where):
+        image = _opened(stream, where)
         if cover is not None:
             # A picture may lie on its side, so both sides must cover the longer one.
             image.draft(None, (max(cover), max(cover)))
@@ -114,6 +114,32 @@ def decode(stream: BinaryIO, where: str, cover: tuple[int, int] | None = None) -
         turn = _TURNS.get(_orientation(image))
         image = _eight_bits(image, where)
         return image.transpose(turn) if turn is not None else image
+
+
+def measure(stream: BinaryIO, where: str) -> tuple[int, int]:
+    """The (width, height) in pixels of the upright image, from its header alone.
+
+    Raises:
+        ImageError: as ``decode``, as far as the header shows it.
+    """
+    with _refusing(stream, where):
+        image = _opened(stream, where)
+        # Pillow gives the size of a TIFF as it will be after turning.
+        sideways = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
+        return (image.height, image.width) if sideways else image.size
+
+
+def _opened(stream: BinaryIO, where: str) -> Image.Image:
+    image: Image.Image = Image.open(stream, formats=_ENABLED)
+    _require_size(image.width * image.height, where)
+    return image
+
+
+@contextmanager
+def _refusing(stream: BinaryIO, where: str) -> Iterator[None]:
+    """Whatever a decoder raises becomes an ImageError of one line."""
+    try:
+        yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
