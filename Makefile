@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml
 	@command -v python3 >/dev/null || { echo "python3 was not found; install Python 3.11 or newer" >&2; exit 1; }
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$$(python3 --version) is too old; put Python 3.11 or newer first on the PATH as python3" >&2; exit 1; }
-	@echo "Installing into .venv (about 5 GB, some minutes the first time)" >&2
+	@echo "Installing into .venv (the first time some minutes, about 6 GB)" >&2
 	@python3 -m venv .venv
 	@if test -t 2; then quiet=; else quiet=-qq; fi; $(PYTHON) -m pip install $$quiet -e ".[dev]"
 	@touch $@

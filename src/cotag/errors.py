@@ -91,9 +91,10 @@ def suggestion(name: object, allowed: Iterable[object]) -> str:
     '; did you mean linear?'
     """
     names = [str(item) for item in allowed]
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    lower = {item.lower(): item for item in names}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.6)
     if near:
-        return f"; did you mean {near[0]}?"
+        return f"; did you mean {lower[near[0]]}?"
     shown = ", ".join(names[:12])
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     return f"; allowed: {shown}{more}" if names else ""

@@ -32,7 +32,8 @@ class Registry:
     @cached_property
     def entries(self) -> dict[str, str]:
         """All names with their places, those of other packages included; Cotag's own win."""
-        found = {entry.name: entry.value for entry in entry_points(group=f"cotag.{self.kind}s")}
+        plural = self.kind + ("es" if self.kind.endswith("s") else "s")
+        found = {entry.name: entry.value for entry in entry_points(group=f"cotag.{plural}")}
         return {**found, **self.table}
 
     def names(self) -> list[str]:
@@ -56,10 +57,14 @@ class Registry:
         """Call the object of a name, after its signature was checked.
 
         Raises:
-            SettingError: no such name, or a setting that the object does not take.
+            SettingError: no such name, a setting that the object does not take, or one that it needs and lacks.
         """
         target = self.get(name)
         self.check(name, settings)
+        try:
+            inspect.signature(target).bind(*positional, **settings)
+        except TypeError as error:
+            raise SettingError(f"{self.kind} {name}: {error}") from None
         return target(*positional, **settings)
 
     def check(self, name: str, settings: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from cotag.errors import DataError, FormatError, suggestion
 from cotag.storage import whole_file
-from cotag.types.columns import DIFFICULT, SCHEMA, as_arrow, empty_lists, row_numbers
+from cotag.types.checks import check_index
+from cotag.types.columns import DIFFICULT, SCHEMA, as_arrow, checked_rows, empty_lists, list_parts
 from cotag.types.labels import LabelSpace
 
 
@@ -67,13 +68,16 @@ class Index:
                 ``id`` is the image reference where it is not given.
 
         Raises:
-            DataError: columns of different lengths, an unknown column, a label id out of range, an id that
-                stands twice, or a label that is in two of the three lists of a row.
+            DataError: columns of different lengths or of wrong types, an unknown column, a number out of range,
+                an id that stands twice, or a label that is in two of the three lists of a row.
         """
         given = dict(columns)
         for name in given:
             if name not in SCHEMA:
                 raise DataError(f"column {name!r} is not one of an index{suggestion(name, SCHEMA)}")
+        for name in ("image", "positives"):
+            if name not in given:
+                raise DataError(f"column {name!r} is missing; an index needs image and positives")
         count = len(given["image"])
         given.setdefault("id", given["image"])
         given.setdefault("unknowns", empty_lists(count))
@@ -81,34 +85,10 @@ class Index:
         for name, values in given.items():
             if len(values) != count:
                 raise DataError(f"column {name!r} has {len(values)} rows and image has {count}; give one for each")
-        arrays = {name: as_arrow(given[name], kind) for name, kind in SCHEMA.items() if name in given}
+        arrays = {name: as_arrow(name, given[name]) for name in SCHEMA if name in given}
         index = cls(pa.table(arrays), label_space, Path(root), object_space, tuple(notes))
-        index._check()
+        check_index(index)
         return index
-
-    def _check(self) -> None:
-        values, counts = np.unique(np.asarray(self.ids, dtype=object), return_counts=True)
-        if (counts > 1).any():
-            raise DataError(f"image id {values[counts > 1][0]!r} stands twice; give every row an id of its own")
-        size = len(self.label_space)
-        keys = []
-        for name in ("positives", "unknowns", "difficult"):
-            if name not in self.table.column_names:
-                continue
-            offsets, labels = self.lists(name)
-            if len(labels) and (labels.min() < 0 or labels.max() >= size):
-                place = int(np.flatnonzero((labels < 0) | (labels >= size))[0])
-                row = int(np.searchsorted(offsets, place, side="right")) - 1
-                raise DataError(f"row {row}: label id {labels[place]} in {name!r} is outside 0 to {size - 1}")
-            keys.append(row_numbers(offsets) * size + labels)
-        joined = np.concatenate(keys)
-        unique, counts = np.unique(joined, return_counts=True)
-        if (counts > 1).any():
-            row, label = divmod(int(unique[counts > 1][0]), size)
-            raise DataError(
-                f"row {row} ({self.ids[row]}): label {self.label_space.names[label]!r} stands twice, "
-                "or as present and as unknown; name it once"
-            )
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -141,14 +121,8 @@ class Index:
             if name not in self.table.column_names:
                 self._lists[name] = (np.zeros(len(self) + 1, dtype=np.int32), np.zeros(0, dtype=np.int32))
             else:
-                column = self.table[name]
-                array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-                array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-                offsets = array.offsets.to_numpy()
-                self._lists[name] = (
-                    offsets - offsets[0] if len(offsets) and offsets[0] else offsets,
-                    array.values.to_numpy()[offsets[0] : offsets[-1]],
-                )
+                offsets, values = list_parts(self.table[name])
+                self._lists[name] = (offsets, values.to_numpy())
         return self._lists[name]
 
     def targets(self, rows: np.ndarray | None = None, difficult: str = "unknown") -> np.ndarray:
@@ -157,10 +131,13 @@ class Index:
         Args:
             rows: B row numbers; all rows where not given.
             difficult: what a label marked difficult counts as: ``unknown``, ``positive`` or ``absent``.
+
+        Raises:
+            DataError: a row does not exist, or ``difficult`` is something else.
         """
         if difficult not in DIFFICULT:
             raise DataError(f"difficult={difficult!r} is not known{suggestion(difficult, DIFFICULT)}")
-        rows = np.arange(len(self)) if rows is None else np.asarray(rows)
+        rows = np.arange(len(self)) if rows is None else checked_rows(rows, len(self))
         targets = np.zeros((len(rows), len(self.label_space)), dtype=np.int8)
         as_difficult = {"unknown": -1, "positive": 1, "absent": 0}[difficult]
         for name, value in (("unknowns", -1), ("difficult", as_difficult), ("positives", 1)):
@@ -198,14 +175,23 @@ class Index:
         return self.subset(self.rows_of(name))
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Index:
-        """The given rows, in the given order."""
-        taken = self.table.take(pa.array(np.asarray(rows, dtype=np.int64)))
-        return self._with(taken)
+        """The given rows, in the given order.
+
+        Raises:
+            DataError: a row does not exist.
+        """
+        return self._with(self.table.take(pa.array(checked_rows(rows, len(self)))))
 
     def with_split(self, names: Sequence[str | None]) -> Index:
-        """The same images with other split names, one for each row."""
+        """The same images with other split names, one for each row.
+
+        Raises:
+            DataError: there are more or fewer names than rows.
+        """
+        if len(names) != len(self):
+            raise DataError(f"{len(names)} split names are given for {len(self)} images; give one for each")
         place = self.table.column_names.index("split")
-        return self._with(self.table.set_column(place, "split", as_arrow(names, SCHEMA["split"])))
+        return self._with(self.table.set_column(place, "split", as_arrow("split", names)))
 
     def _with(self, table: pa.Table) -> Index:
         return Index(table, self.label_space, self.root, self.object_space, self.notes)
@@ -236,11 +222,15 @@ class Index:
         """
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            about = json.loads((table.schema.metadata or {})[b"cotag"])
+            about = json.loads((table.schema.metadata or {}).get(b"cotag", b"{}"))
+            if "cotag_index" not in about:
+                raise FormatError(f"{path}: is an Arrow file of something else; give one that Index.save wrote")
         except FileNotFoundError:
             raise FormatError(f"{path}: there is no such file; give the path of a saved index") from None
-        except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
-            raise FormatError(f"{path}: is not a saved index ({error}); write one with Index.save") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FormatError(
+                f"{path}: is not a saved index ({str(error).splitlines()[0]}); give one that Index.save wrote"
+            ) from error
         objects = about["object_space"]
         return cls(
             table,

@@ -8,11 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from cotag.errors import DataError, suggestion
-from cotag.types.columns import OBJECTS, SCHEMA, TRIPLETS
+from cotag.types.columns import LISTS, OBJECTS, SCHEMA, TRIPLETS
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
-LISTS = ("positives", "unknowns", "difficult")
 MISSING = ("unknown", "absent")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cotag.errors import ScoresError, suggestion
+from cotag.errors import ScoresError
 from cotag.storage import whole_file
+from cotag.types.columns import checked_rows
 from cotag.types.labels import LabelSpace
 
 KINDS = ("logit", "probability")
@@ -33,7 +35,7 @@ class Scores:
 
     Raises:
         ScoresError: shapes that do not fit, an id twice, a score that is not finite or a probability outside
-            [0, 1] (the message names row and label), targets other than 1, 0 and -1.
+            [0, 1], a target other than 1, 0 and -1; the message names image and label.
     """
 
     ids: Sequence[str]
@@ -45,39 +47,47 @@ class Scores:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ScoresError(f"kind {self.kind!r} is not known{suggestion(self.kind, KINDS)}; declare which it is")
+            raise ScoresError(f"kind {self.kind!r} is not known; declare whether the scores are logit or probability")
         ids = [str(name) for name in self.ids]
         object.__setattr__(self, "ids", ids)
         shape = (len(ids), len(self.label_space))
         for name in ("scores_NK", "targets_NK"):
-            given = np.asarray(getattr(self, name)).shape
-            if given != shape:
-                raise ScoresError(f"{name}: shape {given}, but {shape[0]} ids and {shape[1]} labels need {shape}")
-        if len(set(ids)) != len(ids):
-            double = next(name for name, count in zip(*np.unique(ids, return_counts=True), strict=True) if count > 1)
-            raise ScoresError(f"image id {double!r} stands twice; give every image one row")
+            given = np.asarray(getattr(self, name))
+            if given.shape != shape:
+                raise ScoresError(f"{name}: shape {given.shape}, but {shape[0]} ids and {shape[1]} labels need {shape}")
+            object.__setattr__(self, name, given)
+        double = [name for name, count in Counter(ids).items() if count > 1]
+        if double:
+            raise ScoresError(f"image id {double[0]!r} stands twice; give every image one row")
         if self.scores_NK.dtype not in (np.float32, np.float64):
             raise ScoresError(f"scores are {self.scores_NK.dtype}; allowed: float32, float64 (half loses ranks)")
-        if not np.isin(np.unique(self.targets_NK), (-1, 0, 1)).all():
-            raise ScoresError("targets hold other values than 1 (present), 0 (absent) and -1 (unknown)")
+        self._refuse(~np.isin(self.targets_NK, (-1, 0, 1)), "targets_NK", "1 (present), 0 (absent) or -1 (unknown)")
         object.__setattr__(self, "targets_NK", np.ascontiguousarray(self.targets_NK, dtype=np.int8))
         bad = ~np.isfinite(self.scores_NK)
         if self.kind == "probability":
             bad |= (self.scores_NK < 0) | (self.scores_NK > 1)
-        if bad.any():
-            row, label = np.argwhere(bad)[0]
-            allowed = "a finite number" if self.kind == "logit" else "a number from 0 to 1"
+        allowed = "a logit: a finite number" if self.kind == "logit" else "a probability: a number from 0 to 1"
+        self._refuse(bad, "scores_NK", allowed)
+
+    def _refuse(self, bad_NK: np.ndarray, name: str, allowed: str) -> None:
+        """Raise ScoresError at the first bad cell of an array."""
+        if bad_NK.any():
+            row, label = np.argwhere(bad_NK)[0]
             raise ScoresError(
-                f"score {self.scores_NK[row, label]} of image {ids[row]!r}, label "
-                f"{self.label_space.names[label]!r}: a {self.kind} must be {allowed}"
+                f"image {self.ids[row]!r}, label {self.label_space.names[label]!r}: {getattr(self, name)[row, label]} "
+                f"in {name} must be {allowed}"
             )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def subset(self, rows: np.ndarray | Sequence[int]) -> Scores:
-        """The given rows, in the given order."""
-        rows = np.asarray(rows)
+        """The given rows, in the given order.
+
+        Raises:
+            DataError: a row does not exist.
+        """
+        rows = checked_rows(rows, len(self))
         ids = [self.ids[row] for row in rows]
         return Scores(ids, self.scores_NK[rows], self.targets_NK[rows], self.kind, self.label_space, self.origin)
 
@@ -118,13 +128,14 @@ class Scores:
         """
         try:
             table = pq.read_table(path)
-            about = json.loads((table.schema.metadata or {})[b"cotag"])
-            kind = about["kind"]
+            about = json.loads((table.schema.metadata or {}).get(b"cotag", b"{}"))
+            if "cotag_scores" not in about:
+                raise ScoresError(f"{path}: is a Parquet file of something else; give a scores file or a CSV pair")
         except FileNotFoundError:
             raise ScoresError(f"{path}: there is no such file") from None
-        except (pa.ArrowInvalid, KeyError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise ScoresError(
-                f"{path}: is not a scores file ({error}); write one with Scores.save, or give a CSV pair"
+                f"{path}: is not a scores file ({str(error).splitlines()[0]}); give one that Scores.save wrote"
             ) from error
         space = LabelSpace.from_json(about["label_space"])
         shape = (table.num_rows, len(space))
@@ -133,7 +144,7 @@ class Scores:
             table["id"].to_pylist(),
             columns["scores"].reshape(shape),
             columns["targets"].reshape(shape),
-            kind,
+            about["kind"],
             space,
             about["origin"],
         )

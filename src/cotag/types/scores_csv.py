@@ -83,13 +83,19 @@ def _read(path: PathLike, empty_allowed: bool) -> tuple[list[str], list[str], np
             raise ScoresError(f"{path}: column {double[0]!r} stands twice; give every label one column")
         as_text = {name: pa.string() for name in names}
         table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types=as_text))
+    except UnicodeDecodeError:
+        raise ScoresError(f"{path}: is not UTF-8; save it as CSV in UTF-8") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ScoresError(
             f"{path}: is not a table ({str(error).splitlines()[0]}); write a CSV with a header"
         ) from error
     if len(names) < 2:
-        raise ScoresError(f"{path}: has {len(names)} column; the first is the id, then one for each label")
+        raise ScoresError(
+            f"{path}: has {len(names)} column; separated by commas, the first must be the id, the others the labels"
+        )
     ids = [str(name) for name in table[names[0]].to_pylist()]
+    if not ids:
+        raise ScoresError(f"{path}: has a header and no rows; give every image one row")
     double = [name for name, count in Counter(ids).items() if count > 1]
     if double:
         raise ScoresError(f"{path}: image id {double[0]!r} stands twice; give every image one row")
@@ -110,7 +116,8 @@ def _numbers(path: PathLike, ids: list[str], label: str, column: pa.ChunkedArray
     odd = np.isnan(values) & ~empty if empty_allowed else np.isnan(values)
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
-        raise ScoresError(f"{path}: image {ids[row]!r}, label {label!r}: {cells[row] or 'an empty cell'!r} is no score")
+        given = repr(cells[row]) if cells[row] else "an empty cell"
+        raise ScoresError(f"{path}: image {ids[row]!r}, label {label!r}: {given} is not a number")
     return values
 
 
