@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("cotag", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("cotag")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -31,8 +31,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         _remove(temporary)
-        reason = error.strerror or str(error)
-        raise StorageError(f"{path}: could not be written ({reason}); free space or choose another --out") from error
+        raise _refusal(path, error) from error
     except BaseException:
         _remove(temporary)
         raise
@@ -55,11 +54,19 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.replace(path)
     except OSError as error:
         _remove(temporary)
-        reason = error.strerror or str(error)
-        raise StorageError(f"{path}: could not be written ({reason}); free space or choose another place") from error
+        raise _refusal(path, error) from error
+    except StorageError as error:
+        _remove(temporary)
+        # nobody has seen the temporary name
+        raise StorageError(str(error).replace(str(temporary), str(path))) from error
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _refusal(path: Path, error: OSError) -> StorageError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StorageError(f"{path}: could not be written ({reason}); free space or choose another --out")
 
 
 def _exchange(new: Path, path: Path) -> None:

@@ -14,7 +14,7 @@ class Batch:
     """What a loader hands to a tagger and a loss.
 
     Attributes:
-        images_BCHW: float images, normalized; or cached features of any shape (B, ...), when training on those.
+        images_BCHW: uint8 pixels, which the tagger normalizes; or cached features (B, ...), when training on those.
         targets_BK: float, 1 where the label is present and 0 where it is absent or unknown.
         known_BK: bool, False where it is not known whether the label is present.
         rows_B: int64, the rows of the Index.

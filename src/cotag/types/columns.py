@@ -67,9 +67,9 @@ def as_arrow(name: str, values: Any) -> pa.Array:
 def _from_plain(values: Any, kind: pa.DataType) -> pa.Array:
     if pa.types.is_dictionary(kind):
         return pa.array(values, pa.string())
-    if kind != LIST:
+    if kind != LIST and not pa.types.is_integer(kind):
         return pa.array(values, kind)
-    # a list of a declared type would cut 0.5 down to 0 without a word; a cast refuses
+    # given the type, Arrow would cut 0.5 down to 0 without a word; a cast refuses
     found = pa.array(values)
     if pa.types.is_list(found.type) and pa.types.is_string(found.type.value_type):
         raise TypeError("label ids are numbers, and these are text")
