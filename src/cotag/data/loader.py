@@ -1,0 +1,180 @@
+"""From rows of an Index to batches of tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from cotag.data.images import open_image
+from cotag.data.transforms import Augmentation, Preprocessing
+from cotag.errors import ImageError, SettingError, suggestion
+from cotag.types.batch import Batch
+from cotag.types.index import Index
+
+BAD_IMAGES = ("stop", "skip")
+Sample = tuple[int, np.ndarray | None, str]
+
+
+@dataclass
+class Skipped:
+    """The images that could not be decoded, by row, with the reason of each."""
+
+    reasons: dict[int, str] = field(default_factory=dict)
+
+
+class ImageRows(Dataset[Sample]):
+    """Pictures of an Index, prepared; picks rows by number.
+
+    Args:
+        index: names the images.
+        preprocessing: makes the tensor.
+        augmentations: applied before it, in order, with random numbers that depend on seed, epoch and row only.
+        seed: of the augmentations.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        preprocessing: Preprocessing,
+        augmentations: Sequence[Augmentation] = (),
+        seed: int = 0,
+    ) -> None:
+        self.index = index
+        self.preprocessing = preprocessing
+        self.augmentations = list(augmentations)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        epoch, row = place
+        try:
+            image = open_image(self.index.image(row), row)
+        except ImageError as error:
+            return row, None, str(error)
+        if self.augmentations:
+            random = np.random.default_rng((self.seed, epoch, row))
+            for augment in self.augmentations:
+                image = augment(image, random)
+        return row, self.preprocessing(image), ""
+
+
+class BatchOrder:
+    """Which rows form which batch: shuffled by seed and epoch, or in order; each process takes its own share.
+
+    Args:
+        rows: the row numbers to go through.
+        batch_size: rows in a batch of one process; the last batch may be smaller.
+        shuffle: another order in each epoch.
+        seed: of the order; the same seed gives the same order, however many workers there are.
+        rank, processes: batch b goes to process b modulo ``processes``.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, batch_size: int, shuffle: bool = False, seed: int = 0, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.rows = np.asarray(rows)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank, self.processes = rank, processes
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = self.rows
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+        starts = range(0, len(order), self.batch_size)
+        for number, start in enumerate(starts):
+            if number % self.processes == self.rank:
+                yield [(self.epoch, int(row)) for row in order[start : start + self.batch_size]]
+
+    def __len__(self) -> int:
+        batches = -(-len(self.rows) // self.batch_size)
+        return len(range(self.rank, batches, self.processes))
+
+
+class Loader:
+    """Iterates over batches of an Index; one pass is one epoch.
+
+    Args:
+        images: the prepared pictures.
+        order: the rows of each batch.
+        difficult: what labels marked difficult count as; see ``Index.targets``.
+        bad_images: ``stop`` raises at an image that cannot be decoded, ``skip`` leaves it out and counts it.
+        workers: processes that decode; ``auto`` is one less than the cores, at least 1 and at most 8; 0 decodes
+            in this process.
+
+    Attributes:
+        skipped: the images left out so far.
+
+    Raises:
+        ImageError: an image cannot be decoded and ``bad_images`` is ``stop``.
+    """
+
+    def __init__(
+        self,
+        images: ImageRows,
+        order: BatchOrder,
+        difficult: str = "unknown",
+        bad_images: str = "stop",
+        workers: int | str = "auto",
+    ) -> None:
+        if bad_images not in BAD_IMAGES:
+            raise SettingError(f"data.bad_images = {bad_images!r} is not known{suggestion(bad_images, BAD_IMAGES)}")
+        self.images, self.order = images, order
+        self.difficult, self.bad_images = difficult, bad_images
+        self.skipped = Skipped()
+        count = worker_count(workers)
+        self._loader = DataLoader(
+            images,
+            batch_sampler=order,
+            num_workers=count,
+            collate_fn=_stack,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=count > 0,
+            prefetch_factor=4 if count else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch; images are uint8 (B, 3, H, W)."""
+        self.order.epoch = number
+        for images, rows, failures in self._loader:
+            if failures:
+                self._note(failures)
+            if not len(rows):
+                continue
+            targets = torch.from_numpy(self.images.index.targets(rows.numpy(), self.difficult))
+            yield Batch(images, (targets == 1).float(), targets >= 0, rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def _note(self, failures: list[tuple[int, str]]) -> None:
+        if self.bad_images == "stop":
+            raise ImageError(f"{failures[0][1]}; or set data.bad_images=skip to leave such images out")
+        self.skipped.reasons.update(dict(failures))
+
+
+def worker_count(workers: int | str) -> int:
+    """The number of decoding processes that a setting stands for."""
+    if workers == "auto":
+        return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 1
+    return int(workers)
+
+
+def _stack(samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]:
+    """The pictures of a batch as one tensor, their rows, and what failed."""
+    good = [(row, pixels) for row, pixels, _ in samples if pixels is not None]
+    failures = [(row, reason) for row, pixels, reason in samples if pixels is None]
+    images = torch.from_numpy(np.stack([pixels for _, pixels in good])) if good else torch.empty(0)
+    return images, torch.tensor([row for row, _ in good], dtype=torch.int64), failures

@@ -1,0 +1,164 @@
+"""Which images train, which choose (settings, epochs) and which judge; declared, never mixed."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from cotag.errors import DataError
+from cotag.types.index import Index
+
+USUAL = {
+    "train": ("train", "training", "trainval"),
+    "choose": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+TEST_SHARE = 0.2
+CHOOSE_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Row numbers of an Index by what they are used for; no row has two roles.
+
+    Attributes:
+        train: rows that train.
+        choose: rows that choose among epochs and settings.
+        test: rows that judge, and nothing else.
+        told: one line for each role that says where its rows come from.
+    """
+
+    train: np.ndarray
+    choose: np.ndarray
+    test: np.ndarray
+    told: tuple[str, ...]
+
+    def names(self, count: int) -> list[str | None]:
+        """The role of each of ``count`` rows; None for a row that is not used."""
+        found: list[str | None] = [None] * count
+        for name in ("train", "choose", "test"):
+            for row in getattr(self, name):
+                found[int(row)] = name
+        return found
+
+
+def assign_roles(
+    index: Index,
+    train: str | None = None,
+    choose: str | float | None = None,
+    test: str | float | None = None,
+    seed: int = 0,
+) -> Roles:
+    """Decide which rows train, choose and judge.
+
+    Args:
+        train: the split that trains; where not given, the one with a usual name (train, training, trainval).
+        choose: a split, or the share of the training images that is split off. Where not given: the validation
+            split if there is a test split besides, else a fifth of the training images.
+        test: a split, or the share of all images that is split off. Where not given: the test split, or the
+            validation split, or, without any splits, a fifth of all images.
+        seed: of the parts that are split off, stratified over labels.
+
+    A split whose labels are all unknown (withheld) cannot judge and is passed over.
+
+    Raises:
+        DataError: a split does not exist, or none has a usual name; says which there are.
+    """
+    splits = index.splits()
+    judged = [name for name in splits if _has_targets(index, name)]
+    everything = np.arange(len(index))
+    if not splits:
+        for role, given in (("train", train), ("choose", choose), ("test", test)):
+            if isinstance(given, str):
+                raise DataError(f"data.{role} = {given!r}: the data have no splits; give a share such as 0.2")
+        share = TEST_SHARE if test is None else float(test)
+        rest, test_rows = stratified_parts(index, everything, share, seed)
+        test_told = f"judges: {len(test_rows)} images, a share of {share:g} of all, stratified, seed {seed}"
+    else:
+        train_name = train or _usual("train", splits) or _refuse("train", splits)
+        rest = index.rows_of(train_name)
+        if isinstance(test, float):
+            rest, test_rows = stratified_parts(index, rest, test, seed)
+            test_told = f"judges: {len(test_rows)} images, a share of {test:g} of split {train_name}, seed {seed}"
+        else:
+            others = {n: c for n, c in splits.items() if n not in (train_name, choose) and n in judged}
+            test_name = test or _usual("test", others) or _usual("choose", others)
+            if test_name is None:
+                rest, test_rows = stratified_parts(index, rest, TEST_SHARE, seed)
+                test_told = f"judges: {len(test_rows)} images, a share of {TEST_SHARE:g} of split {train_name}"
+            else:
+                test_rows = index.rows_of(test_name)
+                test_told = f"judges: split {test_name}, {len(test_rows)} images"
+                left = {n: c for n, c in splits.items() if n not in (train_name, test_name)}
+                choose = choose if choose is not None else _usual("choose", left)
+    if isinstance(choose, str):
+        train_rows, choose_rows = rest, index.rows_of(choose)
+        choose_told = f"chooses: split {choose}, {len(choose_rows)} images"
+    else:
+        share = CHOOSE_SHARE if choose is None else float(choose)
+        train_rows, choose_rows = stratified_parts(index, rest, share, seed + 1)
+        choose_told = f"chooses: {len(choose_rows)} of the {len(rest)} training images, stratified, seed {seed + 1}"
+    roles = Roles(train_rows, choose_rows, test_rows, (f"trains: {len(train_rows)} images", choose_told, test_told))
+    _require_apart(index, roles)
+    return roles
+
+
+def stratified_parts(index: Index, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in two so that each label keeps its share in both; returns (rest, part), sorted.
+
+    Args:
+        share: of the rows that go into the part, above 0 and under 1.
+
+    Source: Sechidis, Tsoumakas, Vlahavas, On the stratification of multi-label data, ECML PKDD 2011.
+
+    Raises:
+        DataError: there are too few rows, or the share is not between 0 and 1.
+    """
+    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+
+    if not 0 < share < 1:
+        raise DataError(f"a share of {share:g} cannot be split off; give a number between 0 and 1")
+    rows = np.asarray(rows)
+    if len(rows) < 4:
+        raise DataError(f"{len(rows)} images are too few to split; at least 4 are needed, or name the splits yourself")
+    targets = (index.targets(rows) == 1).astype(np.int64)
+    used = targets.any(0)
+    # A column that marks rows without labels keeps their share, and gives the stratifier two classes in any case.
+    columns = np.concatenate([targets[:, used], ~targets.any(1, keepdims=True), np.ones((len(rows), 1), int)], axis=1)
+    splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rest, part = next(splitter.split(np.zeros(len(rows)), columns))
+    return np.sort(rows[rest]), np.sort(rows[part])
+
+
+def _has_targets(index: Index, split: str) -> bool:
+    """Whether any label is known of any image of a split."""
+    rows = index.rows_of(split)
+    return any((index.targets(rows[start : start + 4096]) >= 0).any() for start in range(0, len(rows), 4096))
+
+
+def _usual(role: str, splits: dict[str, int]) -> str | None:
+    for usual in USUAL[role]:
+        for name in splits:
+            if name.lower().rstrip("0123456789") == usual:
+                return name
+    return None
+
+
+def _refuse(role: str, splits: dict[str, int]) -> str:
+    shown = ", ".join(f"{name} ({count})" for name, count in splits.items())
+    raise DataError(f"no split has a usual name for {role}; there are {shown}; set data.{role}=NAME")
+
+
+def _require_apart(index: Index, roles: Roles) -> None:
+    used = np.concatenate([roles.train, roles.choose, roles.test])
+    if len(np.unique(used)) == len(used):
+        return
+    values, counts = np.unique(used, return_counts=True)
+    row = int(values[counts > 1][0])
+    raise DataError(
+        f"image {index.ids[row]!r} would have two roles; give data.train, data.choose and data.test splits of their own"
+    )

@@ -1,0 +1,109 @@
+"""From an opened picture to the tensor that a tagger takes, and the augmentations of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from cotag.errors import SettingError, suggestion
+from cotag.registry import AUGMENTATIONS
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+RESIZES = ("squash", "crop")
+
+Augmentation = Callable[[Image.Image, np.random.Generator], Image.Image]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture is prepared; saved with the model, the same in training and after.
+
+    Args:
+        image_size: side of the square in pixels.
+        resize: ``squash`` (both sides to image_size) or ``crop`` (the shorter side, then the center).
+        interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``, with antialiasing.
+        mean, std: of RGB values in [0, 1].
+    """
+
+    image_size: int
+    resize: str = "squash"
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("interpolation", INTERPOLATIONS), ("resize", RESIZES)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise SettingError(f"data.{name} = {value!r} is not known{suggestion(value, allowed)}")
+        if self.image_size < 1:
+            raise SettingError(f"data.image_size = {self.image_size}: must be at least 1 pixel")
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        if min(self.std) <= 0:
+            raise SettingError(f"data.std = {list(self.std)}: must be above 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that makes the same Preprocessing again."""
+        return asdict(self)
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Pixels of an RGB picture; uint8 (3, image_size, image_size)."""
+        size, how = (self.image_size, self.image_size), INTERPOLATIONS[self.interpolation]
+        if image.size != size:
+            image = image.resize(size, how) if self.resize == "squash" else ImageOps.fit(image, size, how)
+        return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def build_augmentations(names: Sequence[str]) -> list[Augmentation]:
+    """The augmentations of these names, in this order.
+
+    Raises:
+        SettingError: an unknown name.
+    """
+    return [AUGMENTATIONS.build(name) for name in names]
+
+
+def flip(chance: float = 0.5) -> Augmentation:
+    """Mirror left and right with a chance in [0, 1]."""
+
+    def apply(image: Image.Image, random: np.random.Generator) -> Image.Image:
+        return ImageOps.mirror(image) if random.random() < chance else image
+
+    return apply
+
+
+def crop(smallest: float = 0.6, stretch: float = 4 / 3) -> Augmentation:
+    """Keep a random rectangle of at least ``smallest`` of the area, its sides stretched by at most ``stretch``."""
+
+    def apply(image: Image.Image, random: np.random.Generator) -> Image.Image:
+        width, height = image.size
+        area = random.uniform(smallest, 1.0)
+        ratio = np.exp(random.uniform(-np.log(stretch), np.log(stretch)))
+        kept_width = min(width, max(1, round(width * (area * ratio) ** 0.5)))
+        kept_height = min(height, max(1, round(height * (area / ratio) ** 0.5)))
+        left = int(random.integers(0, width - kept_width + 1))
+        top = int(random.integers(0, height - kept_height + 1))
+        return image.crop((left, top, left + kept_width, top + kept_height))
+
+    return apply
+
+
+def color(strength: float = 0.3) -> Augmentation:
+    """Change brightness, contrast and saturation by random factors within 1 +- ``strength``."""
+
+    def apply(image: Image.Image, random: np.random.Generator) -> Image.Image:
+        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            image = enhance(image).enhance(random.uniform(1 - strength, 1 + strength))
+        return image
+
+    return apply

@@ -1,0 +1,136 @@
+"""Backbones: any timm model as a source of plain features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cotag.errors import SettingError, WeightsError, listing, suggestion
+from cotag.models.features import Features
+
+
+class Backbone(nn.Module):
+    """A timm model without its classifier.
+
+    Args:
+        name: a timm name, with its tag where wanted (``resnet50.a1_in1k``).
+        args: keywords of ``timm.create_model``.
+        weights: ``hub`` (timm's pretrained weights), ``none`` (random), or the path of a safetensors file
+            with timm's key names.
+
+    Attributes:
+        num_features: D.
+        input: the model's own ``image_size``, ``mean``, ``std`` and ``interpolation``, read from timm.
+
+    Raises:
+        SettingError: timm has no such model, or it does not take these arguments.
+        WeightsError: the weights are missing or do not fit; the message lists the keys.
+    """
+
+    def __init__(self, name: str, args: dict[str, Any] | None = None, weights: str = "none") -> None:
+        super().__init__()
+        self.body = _create(name, dict(args or {}), pretrained=weights == "hub")
+        self.name = name
+        self._forward_features: Callable[[Tensor], Any] = getattr(self.body, "forward_features")  # noqa: B009
+        self.num_features = int(getattr(self.body, "num_features"))  # noqa: B009
+        settings = timm.data.resolve_model_data_config(self.body)
+        self.input = {
+            "image_size": settings["input_size"][1],
+            "mean": tuple(settings["mean"]),
+            "std": tuple(settings["std"]),
+            "interpolation": settings["interpolation"] if settings["interpolation"] != "random" else "bicubic",
+        }
+        if weights not in ("hub", "none"):
+            load_weights(self.body, weights, name)
+
+    def forward(self, images_BCHW: Tensor) -> Features:
+        """Features of normalized float images."""
+        found = self._forward_features(images_BCHW)
+        if isinstance(found, tuple | list):
+            found = found[-1]
+        if found.ndim == 3:
+            return Features(self._grid(found[:, getattr(self.body, "num_prefix_tokens", 0) :], images_BCHW))
+        if found.ndim == 4:
+            last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+            return Features(found.permute(0, 3, 1, 2) if last else found)
+        return Features(found[:, :, None, None])
+
+    def _grid(self, tokens_BTD: Tensor, images_BCHW: Tensor) -> Tensor:
+        count = tokens_BTD.shape[1]
+        height, width = images_BCHW.shape[2:]
+        rows = max(1, round((count * height / width) ** 0.5))
+        if count % rows:
+            rows = 1
+        return tokens_BTD.transpose(1, 2).unflatten(2, (rows, count // rows))
+
+
+def _create(name: str, args: dict[str, Any], pretrained: bool) -> nn.Module:
+    if not timm.is_model(name.split(".")[0]) and not name.startswith("hf-hub:"):
+        raise SettingError(f"backbone {name!r} is not a timm model{suggestion(name, timm.list_models())}")
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **args)
+    except TypeError as error:
+        raise SettingError(f"backbone {name}: backbone_args {args}: {str(error).split(') ')[-1]}") from None
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"backbone {name}: its weights could not be fetched from the hub ({reason}); "
+            "connect, or set model.weights to a safetensors file or to none"
+        ) from error
+    return model
+
+
+def load_weights(model: nn.Module, path: str, name: str) -> None:
+    """Load a safetensors file; every key must be there, none may be left over, all shapes must fit.
+
+    Keys of the model's own classifier, which a backbone does not have, are passed over.
+
+    Raises:
+        WeightsError: there is no such file, it is no safetensors file, or keys or shapes do not fit.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"model.weights = {path!r}: there is no such file; give a safetensors file, hub or none")
+    try:
+        given = load_file(path)
+    except Exception as error:
+        raise WeightsError(f"{path}: is not a safetensors file ({str(error).splitlines()[0]})") from None
+    wanted = model.state_dict()
+    about: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    classifier = about.get("classifier")
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+    extra = [k for k in given if k not in wanted and not any(k.startswith(f"{head}.") for head in heads)]
+    missing = [k for k in wanted if k not in given]
+    odd = [
+        f"{k} {tuple(given[k].shape)} for {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in given and given[k].shape != wanted[k].shape
+    ]
+    if missing or extra or odd:
+        parts = (("missing", missing), ("left over", extra), ("of another shape", odd))
+        told = "; ".join(f"{len(keys)} {what}: {listing(keys, 3)}" for what, keys in parts if keys)
+        raise WeightsError(f"{path}: does not fit backbone {name}: {told}; name the backbone that it belongs to")
+    model.load_state_dict({k: given[k].to(wanted[k].dtype) for k in wanted})
+
+
+def parameter_count(model: nn.Module) -> int:
+    """The number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def fingerprint(model: nn.Module) -> str:
+    """16 hexadecimal digits that change with any weight or buffer of the model."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

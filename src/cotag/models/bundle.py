@@ -1,0 +1,93 @@
+"""A tagger on disk: safetensors weights and one JSON file; never a pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from cotag.errors import WeightsError, listing
+from cotag.models.tagger import Tagger, build_tagger
+from cotag.storage import whole_folder, write_json
+from cotag.types.labels import LabelSpace
+
+WEIGHTS = "weights.safetensors"
+SETTINGS = "settings.json"
+
+
+def save_tagger(
+    tagger: Tagger, folder: str | os.PathLike[str], decision: dict[str, Any], origin: dict[str, Any]
+) -> None:
+    """Write the weights and, in one JSON, the settings, the label space, the preprocessing and the decision.
+
+    Args:
+        decision: how scores become labels; see ``cotag.evaluation.decision``.
+        origin: what the tagger was trained on, for whoever reads the file.
+    """
+    about = {
+        "cotag_model": 1,
+        **tagger.settings,
+        "label_space": tagger.label_space.to_json(),
+        "decision": decision,
+        "origin": origin,
+    }
+    with whole_folder(folder) as temporary:
+        save_file({key: value.contiguous() for key, value in tagger.state_dict().items()}, temporary / WEIGHTS)
+        write_json(temporary / SETTINGS, about)
+
+
+def load_tagger(folder: str | os.PathLike[str]) -> tuple[Tagger, dict[str, Any]]:
+    """Read what ``save_tagger`` wrote: the tagger, ready for use, and the JSON beside it.
+
+    Raises:
+        WeightsError: the folder holds no model, a file of it is damaged, or weights and settings do not fit.
+    """
+    about = read_settings(folder)
+    space = LabelSpace.from_json(about["label_space"])
+    tagger = build_tagger(
+        space,
+        about["backbone"],
+        about["head"],
+        backbone_args=about["backbone_args"],
+        head_args=about["head_args"],
+        preprocessing=about["preprocessing"],
+    )
+    path = Path(folder) / WEIGHTS
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); train or copy the model again"
+        ) from None
+    wanted = tagger.state_dict()
+    odd = [k for k in {**wanted, **state} if k not in wanted or k not in state or wanted[k].shape != state[k].shape]
+    if odd:
+        raise WeightsError(f"{path}: weights and {SETTINGS} do not fit: {listing(odd, 3)}; copy both files together")
+    tagger.load_state_dict(state)
+    return tagger.eval(), about
+
+
+def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON of a saved tagger, without torch or weights."""
+    path = Path(folder) / SETTINGS
+    try:
+        about: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(
+            f"{folder}: holds no model ({SETTINGS} is missing); give a run folder or its model folder"
+        ) from None
+    except ValueError as error:
+        raise WeightsError(f"{path}: is not JSON ({error}); train or copy the model again") from None
+    if about.get("cotag_model") != 1:
+        raise WeightsError(f"{path}: is not a model of this version (cotag_model = {about.get('cotag_model')})")
+    return about
+
+
+def model_folder(path: str | os.PathLike[str]) -> Path:
+    """The model's folder of a run folder, or the folder itself."""
+    inner = Path(path) / "model"
+    return inner if inner.is_dir() else Path(path)

@@ -1,0 +1,98 @@
+"""The tagger: a backbone and a head, with everything that is needed to use them on a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cotag.data.transforms import Preprocessing
+from cotag.models.backbone import Backbone
+from cotag.models.features import Features
+from cotag.registry import HEADS
+from cotag.types.batch import Output
+from cotag.types.labels import LabelSpace
+
+
+class Tagger(nn.Module):
+    """A backbone and a head for one label space.
+
+    Args:
+        backbone: gives the features.
+        head: turns features into K logits.
+        label_space: the K labels.
+        preprocessing: how a picture becomes the tensor that ``forward`` takes.
+        settings: the names and arguments that ``build_tagger`` needs to make the same model again.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        label_space: LabelSpace,
+        preprocessing: Preprocessing,
+        settings: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.label_space = label_space
+        self.preprocessing = preprocessing
+        self.settings = settings
+        scale = 255.0 * torch.tensor(preprocessing.std).view(1, 3, 1, 1)
+        shift = torch.tensor(preprocessing.mean).view(1, 3, 1, 1) / torch.tensor(preprocessing.std).view(1, 3, 1, 1)
+        self.register_buffer("scale", 1 / scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+
+    def features(self, images_BCHW: Tensor) -> Features:
+        """Features of images with values 0 to 255 (uint8 or float), float (B, 3, H, W)."""
+        normalized = images_BCHW * self.scale - self.shift
+        found: Features = self.backbone(normalized)
+        return found
+
+    def forward(self, images_BCHW: Tensor) -> Output:
+        """Logits of images.
+
+        Args:
+            images_BCHW: uint8, or float with values 0 to 255; normalization is done here, on the device.
+        """
+        return Output(self.head(self.features(images_BCHW)))
+
+
+def build_tagger(
+    label_space: LabelSpace,
+    backbone: str,
+    head: str,
+    backbone_args: dict[str, Any] | None = None,
+    weights: str = "none",
+    head_args: dict[str, Any] | None = None,
+    preprocessing: dict[str, Any] | None = None,
+) -> Tagger:
+    """Make a tagger of plain settings.
+
+    Args:
+        preprocessing: ``image_size``, ``resize``, ``interpolation``, ``mean``, ``std``; what is missing or None
+            is taken from the backbone's own settings in timm.
+
+    Raises:
+        SettingError: an unknown name or argument.
+        WeightsError: weights that do not fit.
+    """
+    HEADS.get(head)
+    HEADS.check(head, dict(head_args or {}))
+    body = Backbone(backbone, backbone_args, weights)
+    given = {key: value for key, value in (preprocessing or {}).items() if value is not None}
+    prepare = Preprocessing(**{**body.input, **given})
+    top = HEADS.build(head, num_features=body.num_features, num_labels=len(label_space), **(head_args or {}))
+    settings = {
+        "backbone": backbone,
+        "backbone_args": dict(backbone_args or {}),
+        "head": head,
+        "head_args": dict(head_args or {}),
+        "preprocessing": prepare.to_json(),
+    }
+    return Tagger(body, top, label_space, prepare, settings)

@@ -1,0 +1,119 @@
+"""Checkpoints: all that is needed to go on with a training, in one folder that is whole or absent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from cotag.errors import LabelSpaceError, ResumeError
+from cotag.storage import whole_folder, write_json
+
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
+
+
+@dataclass
+class TrainingState:
+    """How far a training is.
+
+    Attributes:
+        epoch: epochs that are done.
+        best_epoch: the one that validation chose so far.
+        best_value: what it reached; higher is better.
+        history: one dictionary of numbers for each epoch, from 0 (before training).
+        label_hash: of the label space that is trained.
+    """
+
+    label_hash: str
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = -float("inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Checkpoints:
+    """The folder ``checkpoints`` of a run: ``last`` to go on from, ``best`` as validation chose."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save_last(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
+        """Write model, optimizer, random state and position; the one before is replaced when this is whole."""
+        with whole_folder(self.folder / "last") as temporary:
+            save_file(_plain(model), temporary / MODEL)
+            torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, temporary / OPTIMIZER)
+            write_json(temporary / STATE, vars(state))
+
+    def save_best(self, model: nn.Module) -> None:
+        """Write the weights that validation chose."""
+        with whole_folder(self.folder / "best") as temporary:
+            save_file(_plain(model), temporary / MODEL)
+
+    def load_best(self, model: nn.Module) -> None:
+        """Put the weights that validation chose into the model."""
+        _load_into(model, self.folder / "best" / MODEL)
+
+    def load_last(self, model: nn.Module, optimizer: torch.optim.Optimizer, label_hash: str) -> TrainingState:
+        """Put the last checkpoint into model, optimizer and random state; returns the position.
+
+        Raises:
+            ResumeError: there is no checkpoint, or it is damaged.
+            LabelSpaceError: it was trained for other labels.
+        """
+        state = self.read_state(label_hash)
+        path = self.folder / "last" / OPTIMIZER
+        _load_into(model, self.folder / "last" / MODEL)
+        try:
+            saved = torch.load(path, weights_only=True)
+            optimizer.load_state_dict(saved["optimizer"])
+        except Exception as error:
+            raise ResumeError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train again") from None
+        _restore_random(saved["random"])
+        return state
+
+    def read_state(self, label_hash: str) -> TrainingState:
+        """The position of the last checkpoint; see ``load_last``."""
+        path = self.folder / "last" / STATE
+        if not path.is_file():
+            raise ResumeError(f"{self.folder}: holds no checkpoint to go on from; train without --resume")
+        try:
+            values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            state = TrainingState(**values)
+        except (ValueError, TypeError) as error:
+            raise ResumeError(f"{path}: is damaged ({error}); train again") from None
+        if state.label_hash != label_hash:
+            raise LabelSpaceError(
+                f"{self.folder}: was trained for another label space (hash {state.label_hash}, the data's is "
+                f"{label_hash}); resume with the data that it was trained on, or train anew with another --out"
+            )
+        return state
+
+
+def _plain(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+
+
+def _load_into(model: nn.Module, path: Path) -> None:
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ResumeError(f"{path}: does not fit or cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _restore_random(state: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,190 @@
+"""Fitting a head on cached features, with its regularization chosen on images that do not train."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from cotag.errors import SettingError
+from cotag.models.heads.linear import LinearHead
+from cotag.models.scoring import score_batches
+from cotag.training.checkpoint import TrainingState
+from cotag.training.criterion import Criterion
+from cotag.training.features import FeatureBatches, FeatureSet, as_features
+from cotag.training.linear_probe import STRENGTHS, fit_linear_probe
+from cotag.training.optim import Groups, parameter_groups
+from cotag.training.schedules import Schedule
+from cotag.training.trainer import Evaluate, LoopSettings, Trainer, choosing_value
+from cotag.types.batch import Output
+from cotag.types.progress import Progress, Silent
+
+Judge = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+History = list[dict[str, float]]
+DECAYS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Features with their targets int8 (N, K): 1, 0, or -1 for unknown."""
+
+    features: FeatureSet
+    targets_NK: np.ndarray
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the choosing images decided.
+
+    Attributes:
+        weight_decay: the strength of the regularization.
+        history: one dictionary for each strength (solver) or epoch (loop).
+    """
+
+    weight_decay: float
+    history: History
+
+
+def solve_head(
+    head: nn.Module, train: Part, choose: Part, weight_decay: float | str, judge: Judge, choose_by: str, refit: bool,
+    iterations: int = 200,
+) -> Chosen:  # fmt: skip
+    """Fit a linear head by the batched solver, for all strengths at once.
+
+    Args:
+        head: a linear head on ``avg`` or ``max`` pooled features; its weights are set.
+        weight_decay: the strength, or ``auto`` for the best of ``linear_probe.STRENGTHS`` on ``choose``.
+        judge: (logits_NK, targets_NK) -> val_mAP and val_loss.
+        refit: fit once more with the images that chose.
+
+    Raises:
+        SettingError: the head is another.
+    """
+    if not isinstance(head, LinearHead) or head.reads == "map":
+        raise SettingError(
+            "train.optimizer = lbfgs solves a linear head with avg or max pooling; choose adamw or sgd for another head"
+        )
+    strengths = STRENGTHS if weight_decay == "auto" else (float(weight_decay),)
+    if min(strengths) <= 0:
+        raise SettingError(f"train.weight_decay = {weight_decay}: lbfgs needs a strength above 0")
+    probe = fit_linear_probe(*_tensors(train), strengths, iterations)
+    held_out = torch.from_numpy(choose.features.features).float()
+    history: History = []
+    for r, strength in enumerate(probe.strengths):
+        logits = held_out @ probe.weights_RKD[r].T + probe.bias_RK[r]
+        history.append({"weight_decay": strength, **judge(logits.numpy(), choose.targets_NK)})
+    best = max(range(len(history)), key=lambda r: choosing_value(history[r], choose_by))
+    chosen = probe.strengths[best]
+    if refit:
+        probe, best = fit_linear_probe(*_tensors(joined(train, choose)), (chosen,), iterations), 0
+    with torch.no_grad():
+        head.classifier.weight.copy_(probe.weights_RKD[best])
+        head.classifier.bias.copy_(probe.bias_RK[best])
+    return Chosen(chosen, history)
+
+
+class CachedHead(nn.Module):
+    """A head as a model of cached features."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, cached: torch.Tensor) -> Output:
+        """Logits of cached features (B, ...)."""
+        return Output(self.head(as_features(cached, str(self.head.reads))))
+
+
+@dataclass(frozen=True)
+class HeadLoop:
+    """How the training loop fits a head.
+
+    Attributes:
+        loop: epochs, warm-up, clipping, patience, choosing.
+        make_optimizer: an optimizer of parameter groups.
+        make_loss: a new loss.
+        schedule: of the learning rate.
+        batch_size: images in a step.
+        learning_rate: at the start of the schedule.
+        seed: of the order and of dropout.
+    """
+
+    loop: LoopSettings
+    make_optimizer: Callable[[Groups], torch.optim.Optimizer]
+    make_loss: Callable[[], nn.Module]
+    schedule: Schedule
+    batch_size: int
+    learning_rate: float
+    seed: int
+
+    def fit(
+        self, head: nn.Module, train: Part, weight_decay: float, evaluate: Evaluate, loop: LoopSettings,
+        progress: Progress,
+    ) -> TrainingState:  # fmt: skip
+        """Fit once with one strength of weight decay; the head keeps the weights of the best epoch."""
+        torch.manual_seed(self.seed)
+        model = CachedHead(head)
+        optimizer = self.make_optimizer(parameter_groups(model, self.learning_rate, 1.0, weight_decay))
+        batches = FeatureBatches(train.features, train.targets_NK, self.batch_size, True, self.seed)
+        trainer = Trainer(model, Criterion(self.make_loss()), optimizer, self.schedule, loop, evaluate)
+        state = trainer.fit(batches, "", progress)
+        head.to("cpu")
+        return state
+
+
+def descend_head(
+    head: nn.Module, train: Part, choose: Part, weight_decay: float | str, judge: Judge, how: HeadLoop, refit: bool,
+    progress: Progress,
+) -> Chosen:  # fmt: skip
+    """Fit any head by the training loop on cached features.
+
+    Args:
+        head: its weights are set to those that ``choose`` chose.
+        weight_decay: the strength, or ``auto`` for the best of DECAYS on ``choose``.
+        judge: (logits_NK, targets_NK) -> val_mAP and val_loss.
+        how: the loop's settings.
+        refit: fit once more with the images that chose, for the number of epochs that they chose.
+    """
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        held_out = FeatureBatches(choose.features, choose.targets_NK, 1024)
+        _, logits = score_batches(model, held_out, next(model.parameters()).device)
+        return judge(logits, choose.targets_NK)
+
+    start = copy.deepcopy(head.state_dict())
+    history: History = []
+    best: tuple[float, float, int, dict[str, torch.Tensor]] | None = None
+    for decay in DECAYS if weight_decay == "auto" else (float(weight_decay),):
+        head.load_state_dict(start)
+        state = how.fit(head, train, decay, evaluate, how.loop, progress)
+        history += [{"weight_decay": decay, **row} for row in state.history]
+        if best is None or state.best_value > best[0]:
+            best = (state.best_value, decay, state.best_epoch, copy.deepcopy(head.state_dict()))
+    assert best is not None
+    _, decay, epochs, weights = best
+    head.load_state_dict(weights)
+    if refit and epochs:
+        head.load_state_dict(start)
+        loop = LoopSettings(epochs, how.loop.warmup_epochs, how.loop.clip_norm, choose_by="last")
+        how.fit(head, joined(train, choose), decay, lambda model: {}, loop, Silent())
+    return Chosen(decay, history)
+
+
+def joined(first: Part, second: Part) -> Part:
+    """The images of both."""
+    features = FeatureSet(
+        np.concatenate([first.features.features, second.features.features]),
+        np.concatenate([first.features.rows, second.features.rows]),
+        first.features.skipped,
+        first.features.computed,
+    )
+    return Part(features, np.concatenate([first.targets_NK, second.targets_NK]))
+
+
+def _tensors(part: Part) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    targets = torch.from_numpy(part.targets_NK)
+    return torch.from_numpy(part.features.features), targets == 1, targets >= 0
