@@ -101,10 +101,11 @@ def _heat_map(index: Index, counts_KK: csr_matrix, unsure_KK: csr_matrix) -> dic
         "colorbar": {"title": {"text": "P(B|A)"}},
         "hovertemplate": "A %{y}<br>B %{x}<br>P(B|A) %{z:.3f}<extra></extra>",
     }
+    axis = {"type": "category", "tickfont": {"size": 10 if len(names) > 25 else 13}}
     layout = {
         "title": {"text": f"P(B|A) of the {len(names)} most frequent labels"},
-        "xaxis": {"title": {"text": "B"}, "type": "category"},
-        "yaxis": {"title": {"text": "A"}, "type": "category", "autorange": "reversed"},
+        "xaxis": {"title": {"text": "B"}, **axis},
+        "yaxis": {"title": {"text": "A"}, **axis, "autorange": "reversed"},
         "height": 160 + 16 * max(15, len(names)),
     }
     return {"data": [heat], "layout": layout}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cotag.data.label_sections import plain
 from cotag.data.scan import Scan
 from cotag.types.index import Index
 from cotag.types.section import Section
@@ -30,14 +31,10 @@ def size_section(sizes_N2: np.ndarray) -> Section:
         "width / height": width / height,
     }
     rows = [
-        [what, *(_plain(f(values)) for f in (np.min, np.median, np.max, np.mean))] for what, values in measured.items()
+        [what, *(plain(f(values)) for f in (np.min, np.median, np.max, np.mean))] for what, values in measured.items()
     ]
     text = f"Pixels, of {len(sizes):,} images, upright; each dot is a size and its area the number of images."
     return Section("Image sizes", text, ("quantity", "min", "median", "max", "mean"), rows, _size_figure(sizes))
-
-
-def _plain(value: Any) -> int | float:
-    return int(value) if float(value).is_integer() else float(value)
 
 
 def _size_figure(sizes: np.ndarray) -> dict[str, Any]:
@@ -50,11 +47,15 @@ def _size_figure(sizes: np.ndarray) -> dict[str, Any]:
         "x": unique[:, 0].tolist(),
         "y": unique[:, 1].tolist(),
         "text": [f"{count:,} images" for count in counts.tolist()],
-        "marker": {"size": (4 + 26 * np.sqrt(counts / counts.max())).round(1).tolist(), "opacity": 0.55},
+        "marker": {
+            "size": (4 + 26 * np.sqrt(counts / counts.max())).round(1).tolist(),
+            "opacity": 0.55,
+            "line": {"width": 0},
+        },
     }
     more = "" if len(most) == len(np.unique(sizes, axis=0)) else f" (the {DOTS:,} most frequent)"
     layout = {
-        "title": {"text": f"Image sizes{more}"},
+        "title": {"text": f"Width and height of the images{more}"},
         "xaxis": {"title": {"text": "width, pixels"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "height, pixels"}, "rangemode": "tozero"},
     }
@@ -100,7 +101,7 @@ def pixel_section(scan: Scan) -> Section:
         for (name, color), counts in zip(COLORS.items(), scan.histogram_CV, strict=True)
     ]
     layout = {
-        "title": {"text": "Pixel values"},
+        "title": {"text": "Distribution of the pixel values"},
         "xaxis": {"title": {"text": "value of 255"}},
         "yaxis": {"title": {"text": "share of pixels"}, "rangemode": "tozero"},
     }

@@ -15,6 +15,11 @@ HEAD, TAIL = 100, 20
 NAMED_BARS = 100
 
 
+def plain(value: Any) -> int | float:
+    """A numpy number as a Python one; whole numbers as int."""
+    return int(value) if float(value).is_integer() else float(value)
+
+
 def parts(index: Index) -> dict[str, Index]:
     """The whole index, then its splits, by name."""
     return {"all": index, **{name: index.split(name) for name in index.splits() if name != "all"}}
@@ -36,7 +41,7 @@ def _summary(index: Index) -> dict[str, Any]:
         "labels with positives": int((counts > 0).sum()),
         "positives": int(lengths.sum()),
         "labels per image, mean": float(lengths.mean()),
-        "labels per image, median": float(np.median(lengths)),
+        "labels per image, median": plain(np.median(lengths)),
         "labels per image, most": int(lengths.max()),
         "images without labels": int((lengths == 0).sum()),
         "unknown targets": int(index.counts("unknowns").sum()),
@@ -124,8 +129,8 @@ def labels_per_image_section(index: Index) -> Section:
     rows = [[number, count, count / len(index)] for number, count in enumerate(counts) if count]
     bar = {"type": "bar", "x": list(range(len(counts))), "y": counts}
     layout = {
-        "title": {"text": "Labels per image"},
-        "xaxis": {"title": {"text": "labels"}},
+        "title": {"text": "Images by their number of labels"},
+        "xaxis": {"title": {"text": "labels"}, **({"dtick": 1} if len(counts) <= 15 else {})},
         "yaxis": {"title": {"text": "images"}},
     }
     figure = {"data": [bar], "layout": layout}

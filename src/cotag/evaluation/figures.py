@@ -1,0 +1,90 @@
+"""Figures of runs as plotly JSON, made by hand so that nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def learning_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Losses and quality by epoch, one above the other.
+
+    Args:
+        history: one mapping for each epoch: ``epoch``, and any of ``train_*`` and ``val_*``; those that end in
+            ``loss`` share the upper axis, the others the lower. A value may be missing or None.
+
+    Returns:
+        a plotly figure with one line for each key.
+    """
+    keys = dict.fromkeys(key for row in history for key in row if key.startswith(("train_", "val_")))
+    losses = [key for key in keys if key.endswith("loss")]
+    others = [key for key in keys if not key.endswith("loss")]
+    lines = []
+    for names, axis in ((losses, "y"), (others, "y2" if losses else "y")):
+        for name in names:
+            lines.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers",
+                    "name": name,
+                    "x": [row["epoch"] for row in history],
+                    "y": [row.get(name) for row in history],
+                    "yaxis": axis,
+                    "connectgaps": True,
+                }
+            )
+    layout: dict[str, Any] = {
+        "title": {"text": "Learning curves"},
+        "xaxis": {"title": {"text": "epoch"}},
+        "yaxis": {"title": {"text": "loss" if losses else "quality"}, "rangemode": "tozero"},
+        "showlegend": True,
+    }
+    if losses and others:
+        layout["yaxis"]["domain"] = [0.56, 1]
+        layout["yaxis2"] = {"title": {"text": "quality"}, "rangemode": "tozero", "domain": [0, 0.44]}
+        layout["xaxis"]["anchor"] = "y2"
+        layout["height"] = 520
+    return {"data": lines, "layout": layout}
+
+
+def count_against_score(counts: Sequence[int], ap: Sequence[float | None], names: Sequence[str]) -> dict[str, Any]:
+    """Average precision of each label by its number of images.
+
+    Args:
+        counts: images with each label; the axis is logarithmic where all are above 0.
+        ap: average precision in [0, 1]; a label with None or NaN is left out.
+        names: the labels' names, which show under the pointer.
+    """
+    points = [
+        (int(count), float(score), name)
+        for count, score, name in zip(counts, ap, names, strict=True)
+        if score is not None and score == score
+    ]
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [count for count, _, _ in points],
+        "y": [score for _, score, _ in points],
+        "text": [name for _, _, name in points],
+        "hovertemplate": "%{text}<br>%{x} images<br>AP %{y:.3f}<extra></extra>",
+        "marker": {"size": 8, "opacity": 0.7},
+    }
+    kind = "log" if points and min(count for count, _, _ in points) > 0 else "linear"
+    layout = {
+        "title": {"text": "Average precision by number of images"},
+        "xaxis": {"title": {"text": "images with the label"}, "type": kind},
+        "yaxis": {"title": {"text": "average precision"}, "range": [-0.02, 1.02]},
+    }
+    return {"data": [dots], "layout": layout}
+
+
+def bar(names: Sequence[str], values: Sequence[float | None], title: str) -> dict[str, Any]:
+    """One horizontal bar for each name, the first on top."""
+    bars = {"type": "bar", "orientation": "h", "y": list(names), "x": list(values)}
+    layout = {
+        "title": {"text": title},
+        "xaxis": {"rangemode": "tozero"},
+        "yaxis": {"type": "category", "autorange": "reversed"},
+        "height": max(200, 90 + 22 * len(names)),
+    }
+    return {"data": [bars], "layout": layout}
