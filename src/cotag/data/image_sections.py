@@ -33,7 +33,7 @@ def size_section(sizes_N2: np.ndarray) -> Section:
     rows = [
         [what, *(plain(f(values)) for f in (np.min, np.median, np.max, np.mean))] for what, values in measured.items()
     ]
-    text = f"Pixels, of {len(sizes):,} images, upright; each dot is a size and its area the number of images."
+    text = f"Pixels, of {len(sizes):,} images. Each dot is a size; a larger one stands for more images."
     return Section("Image sizes", text, ("quantity", "min", "median", "max", "mean"), rows, _size_figure(sizes))
 
 
