@@ -295,3 +295,19 @@ def test_masks_of_photographs_lie_in_their_boxes(shared_data: Path) -> None:
     assert len(apart) == 1707 - 463
     # Slivers of polygons hold no pixel at this size, so a few boxes reach further than their masks.
     assert np.mean(np.array(apart) <= 2) > 0.98
+
+
+def test_a_file_name_that_leaves_the_root_is_refused(file: Path) -> None:
+    (file.parent.parent / "other").mkdir()
+    (file.parent.parent / "other" / "x.png").touch()
+    images = [*CONTENT["images"], {"id": 4, "file_name": "../other/x.png"}]
+    written(file, images=images)
+    with pytest.raises(
+        DataError, match=r"instances_val\.json: image id 4: image '../other/x\.png' is outside the root"
+    ):
+        read_coco(file)
+    root = file.parent.parent
+    assert read_coco(file, images=root).table["image"].to_pylist()[2:] == ["images/c.png", "other/x.png"]
+    written(file, images=[*CONTENT["images"], {"id": 4, "file_name": ""}])
+    with pytest.raises(DataError, match=r"image id 4: the image reference is empty"):
+        read_coco(file)

@@ -51,6 +51,8 @@ def test_the_same_name_in_two_folders_is_one_image_only_if_said(tmp_path: Path) 
     index = read_folder(tmp_path, same="name")
     assert index.ids == ["cat/1.jpg", "dog/2.jpg"]
     assert index.table["positives"].to_pylist() == [[0, 1], [1]]
+    touched(tmp_path / "parted", "train/cat/1.jpg", "train/dog/1.jpg", "val/dog/1.jpg")
+    assert read_folder(tmp_path / "parted", same="name").ids == ["train/cat/1.jpg", "val/dog/1.jpg"]
     with pytest.raises(SettingError, match="same='nme' is not known; did you mean name"):
         read_folder(tmp_path, same="nme")
 

@@ -200,11 +200,11 @@ def test_missing_images_are_counted_skipped_or_kept(tmp_path: Path) -> None:
 
 def test_a_reference_that_leaves_the_root_is_refused_and_has_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "first").mkdir(parents=True)
     (tmp_path / "photos" / "x.jpg").touch()
-    path = tmp_path / "labels" / "labels.csv"
-    path.write_text("image,labels\n../photos/x.jpg,sea\n")
-    with pytest.raises(DataError, match=r"labels\.csv: line 2: image '../photos/x\.jpg' is outside .*images=FOLDER"):
+    path = tmp_path / "labels" / "first" / "labels.csv"
+    path.write_text("image,labels\n../../photos/x.jpg,sea\n")
+    with pytest.raises(DataError, match=r"labels\.csv: line 2: image '../../photos/x\.jpg' is outside .*images=FOLDER"):
         read_table(path)
     index = read_table(path, images=tmp_path / "photos")
     assert index.table["image"].to_pylist() == ["x.jpg"]

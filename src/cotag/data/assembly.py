@@ -101,7 +101,8 @@ def label_lists(rows: np.ndarray, labels: np.ndarray, count: int, size: int) -> 
         count: number of rows.
         size: number of labels.
     """
-    keys = np.unique(np.asarray(rows, dtype=np.int64) * size + np.asarray(labels, dtype=np.int64))
+    keys = np.sort(np.asarray(rows, dtype=np.int64) * size + np.asarray(labels, dtype=np.int64))
+    keys = keys[np.diff(keys, prepend=-1) > 0]
     offsets = np.searchsorted(keys, np.arange(count + 1, dtype=np.int64) * size)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(keys % size, pa.int32()))
 
