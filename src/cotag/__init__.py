@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "read": "cotag.data.read",
     "merge": "cotag.types.merge",
-    "train": "cotag.run",
+    "train": "cotag.run.train",
     "load": "cotag.inference.predictor",
     "evaluate": "cotag.evaluation.metrics",
     "Recipe": "cotag.recipe",
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cotag.evaluation.metrics import evaluate as evaluate
     from cotag.inference.predictor import load as load
     from cotag.recipe import Recipe as Recipe
-    from cotag.run import train as train
+    from cotag.run.train import train as train
     from cotag.types.batch import Batch as Batch
     from cotag.types.batch import Output as Output
     from cotag.types.index import Index as Index

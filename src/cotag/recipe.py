@@ -70,6 +70,7 @@ class TrainSettings(Settings):
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without a better choice")
     choose_by: Literal["mAP", "loss"] = "mAP"
     refit: bool = Field(True, description="on features: fit once more with the images that chose, then judge")
+    folds: int | None = Field(None, ge=1, description="lbfgs: choose by so many folds (5); 1: by a part alone")
     seed: int = Field(0, ge=0)
 
 
@@ -83,10 +84,10 @@ class DecideSettings(Settings):
 class Recipe(Settings):
     """All settings of a run."""
 
-    model: ModelSettings = Field(default_factory=ModelSettings)
-    data: DataSettings = Field(default_factory=DataSettings)
-    train: TrainSettings = Field(default_factory=TrainSettings)
-    decide: DecideSettings = Field(default_factory=DecideSettings)
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    train: TrainSettings = TrainSettings()
+    decide: DecideSettings = DecideSettings()
 
     @classmethod
     def load(cls, name: str | os.PathLike[str] | Recipe, overrides: Sequence[str] = ()) -> Recipe:

@@ -53,6 +53,10 @@ class Registry:
         found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
         return found
 
+    def described(self) -> dict[str, str]:
+        """Each name with the first line of what its object says of itself."""
+        return {name: (inspect.getdoc(self.get(name)) or "").partition("\n")[0] for name in self.names()}
+
     def build(self, name: str, *positional: Any, **settings: Any) -> Any:
         """Call the object of a name, after its signature was checked.
 

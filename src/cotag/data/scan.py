@@ -122,7 +122,7 @@ def _read(path: Path, whole: bool) -> _Seen:
     where = location(path)
     try:
         with open_stream(path, where) as stream:
-            digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+            digest = hashlib.blake2b(stream.read(), digest_size=16).digest()
             stream.seek(0)
             if not whole:
                 return _Seen(measure(stream, where), digest)

@@ -28,12 +28,14 @@ class Roles:
         choose: rows that choose among epochs and settings.
         test: rows that judge, and nothing else.
         told: one line for each role that says where its rows come from.
+        split_off: whether the rows that choose were split off those that train, and are not a split of their own.
     """
 
     train: np.ndarray
     choose: np.ndarray
     test: np.ndarray
     told: tuple[str, ...]
+    split_off: bool = True
 
     def names(self, count: int) -> list[str | None]:
         """The role of each of ``count`` rows; None for a row that is not used."""
@@ -67,32 +69,13 @@ def assign_roles(
         DataError: a split does not exist, or none has a usual name; says which there are.
     """
     splits = index.splits()
-    judged = [name for name in splits if _has_targets(index, name)]
-    everything = np.arange(len(index))
-    if not splits:
+    if splits:
+        rest, test_rows, test_told, choose = _named_test(index, splits, train, choose, test, seed)
+    else:
         for role, given in (("train", train), ("choose", choose), ("test", test)):
             if isinstance(given, str):
                 raise DataError(f"data.{role} = {given!r}: the data have no splits; give a share such as 0.2")
-        share = TEST_SHARE if test is None else float(test)
-        rest, test_rows = stratified_parts(index, everything, share, seed)
-        test_told = f"judges: {len(test_rows)} images, a share of {share:g} of all, stratified, seed {seed}"
-    else:
-        train_name = train or _usual("train", splits) or _refuse("train", splits)
-        rest = index.rows_of(train_name)
-        if isinstance(test, float):
-            rest, test_rows = stratified_parts(index, rest, test, seed)
-            test_told = f"judges: {len(test_rows)} images, a share of {test:g} of split {train_name}, seed {seed}"
-        else:
-            others = {n: c for n, c in splits.items() if n not in (train_name, choose) and n in judged}
-            test_name = test or _usual("test", others) or _usual("choose", others)
-            if test_name is None:
-                rest, test_rows = stratified_parts(index, rest, TEST_SHARE, seed)
-                test_told = f"judges: {len(test_rows)} images, a share of {TEST_SHARE:g} of split {train_name}"
-            else:
-                test_rows = index.rows_of(test_name)
-                test_told = f"judges: split {test_name}, {len(test_rows)} images"
-                left = {n: c for n, c in splits.items() if n not in (train_name, test_name)}
-                choose = choose if choose is not None else _usual("choose", left)
+        rest, test_rows, test_told = _split_off_test(index, np.arange(len(index)), "all images", test, seed)
     if isinstance(choose, str):
         train_rows, choose_rows = rest, index.rows_of(choose)
         choose_told = f"chooses: split {choose}, {len(choose_rows)} images"
@@ -100,9 +83,47 @@ def assign_roles(
         share = CHOOSE_SHARE if choose is None else float(choose)
         train_rows, choose_rows = stratified_parts(index, rest, share, seed + 1)
         choose_told = f"chooses: {len(choose_rows)} of the {len(rest)} training images, stratified, seed {seed + 1}"
-    roles = Roles(train_rows, choose_rows, test_rows, (f"trains: {len(train_rows)} images", choose_told, test_told))
+    told = (f"trains: {len(train_rows)} images", choose_told, test_told)
+    roles = Roles(train_rows, choose_rows, test_rows, told, not isinstance(choose, str))
     _require_apart(index, roles)
     return roles
+
+
+def _named_test(
+    index: Index,
+    splits: dict[str, int],
+    train: str | None,
+    choose: str | float | None,
+    test: str | float | None,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, str, str | float | None]:
+    """The rows that are left for training, those that judge, where they come from, and what chooses."""
+    train_name = train or _usual("train", splits) or _refuse("train", splits)
+    rows = index.rows_of(train_name)
+    others = {name: count for name, count in splits.items() if name not in (train_name, choose)}
+    if test is None:
+        judging = {name: count for name, count in others.items() if _has_targets(index, name)}
+        test = _usual("test", judging) or _usual("choose", judging)
+    if not isinstance(test, str):
+        return *_split_off_test(index, rows, f"split {train_name}", test, seed), choose
+    if choose is None:
+        choose = _usual("choose", {name: count for name, count in others.items() if name != test})
+    test_rows = index.rows_of(test)
+    return rows, test_rows, f"judges: split {test}, {len(test_rows)} images", choose
+
+
+def judging_split(index: Index) -> str | None:
+    """The split that usually judges: test, or else validation; None where there is neither with known labels."""
+    judging = {name: count for name, count in index.splits().items() if _has_targets(index, name)}
+    return _usual("test", judging) or _usual("choose", judging)
+
+
+def _split_off_test(
+    index: Index, rows: np.ndarray, of: str, share: str | float | None, seed: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    share = TEST_SHARE if share is None else float(share)
+    rest, test_rows = stratified_parts(index, rows, share, seed)
+    return rest, test_rows, f"judges: {len(test_rows)} images, a share of {share:g} of {of}, stratified, seed {seed}"
 
 
 def stratified_parts(index: Index, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,15 +144,40 @@ def stratified_parts(index: Index, rows: np.ndarray, share: float, seed: int) ->
     rows = np.asarray(rows)
     if len(rows) < 4:
         raise DataError(f"{len(rows)} images are too few to split; at least 4 are needed, or name the splits yourself")
-    targets = (index.targets(rows) == 1).astype(np.int64)
-    used = targets.any(0)
-    # A column that marks rows without labels keeps their share, and gives the stratifier two classes in any case.
-    columns = np.concatenate([targets[:, used], ~targets.any(1, keepdims=True), np.ones((len(rows), 1), int)], axis=1)
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rest, part = next(splitter.split(np.zeros(len(rows)), columns))
+        rest, part = next(splitter.split(np.zeros(len(rows)), _stratified_columns(index, rows)))
     return np.sort(rows[rest]), np.sort(rows[part])
+
+
+def stratified_folds(index: Index, rows: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The fold of each of some rows, from 0, so that each label keeps its share in every fold; int64 (N,).
+
+    Source: as ``stratified_parts``.
+
+    Raises:
+        DataError: there are fewer rows than folds.
+    """
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+    if not 2 <= folds <= len(rows):
+        raise DataError(f"{len(rows)} images cannot be put into {folds} folds; give 2 to {len(rows)}")
+    splitter = MultilabelStratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
+    found = np.zeros(len(rows), dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, (_, part) in enumerate(splitter.split(np.zeros(len(rows)), _stratified_columns(index, rows))):
+            found[part] = number
+    return found
+
+
+def _stratified_columns(index: Index, rows: np.ndarray) -> np.ndarray:
+    """What stratification keeps the shares of: the labels, and whether an image has none; int64 (N, columns)."""
+    targets = (index.targets(rows) == 1).astype(np.int64)
+    used = targets.any(0)
+    # The constant column gives the stratifier two columns in any case.
+    return np.concatenate([targets[:, used], ~targets.any(1, keepdims=True), np.ones((len(rows), 1), int)], axis=1)
 
 
 def _has_targets(index: Index, split: str) -> bool:

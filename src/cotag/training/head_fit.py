@@ -16,7 +16,7 @@ from cotag.models.scoring import score_batches
 from cotag.training.checkpoint import TrainingState
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet, as_features
-from cotag.training.linear_probe import STRENGTHS, fit_linear_probe
+from cotag.training.linear_probe import STRENGTHS, cross_validated_logits, fit_linear_probe
 from cotag.training.optim import Groups, parameter_groups
 from cotag.training.schedules import Schedule
 from cotag.training.trainer import Evaluate, LoopSettings, Trainer, choosing_value
@@ -43,48 +43,90 @@ class Chosen:
     Attributes:
         weight_decay: the strength of the regularization.
         history: one dictionary for each strength (solver) or epoch (loop).
+        rows: the rows of the images that chose, int64 (M,).
+        logits_MK: float32; what a head said of them that was not fitted on them.
     """
 
     weight_decay: float
     history: History
+    rows: np.ndarray
+    logits_MK: np.ndarray
 
 
-def solve_head(
-    head: nn.Module, train: Part, choose: Part, weight_decay: float | str, judge: Judge, choose_by: str, refit: bool,
-    iterations: int = 200,
-) -> Chosen:  # fmt: skip
+@dataclass(frozen=True)
+class Solver:
+    """How the batched solver fits a linear head.
+
+    Attributes:
+        weight_decay: the strength, or ``auto`` for the best of ``linear_probe.STRENGTHS``.
+        choose_by: ``mAP`` or ``loss``.
+        refit: fit once more with the images that chose.
+        iterations: the most steps.
+        folds_N: the fold of each image of train and choose, in this order: all of them choose, each by a head
+            that was fitted without its fold. None: only the images of ``choose`` do.
+    """
+
+    weight_decay: float | str
+    choose_by: str
+    refit: bool
+    iterations: int = 200
+    folds_N: np.ndarray | None = None
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """The strengths to choose among."""
+        return STRENGTHS if self.weight_decay == "auto" else (float(self.weight_decay),)
+
+
+def solve_head(head: nn.Module, train: Part, choose: Part, how: Solver, judge: Judge) -> Chosen:
     """Fit a linear head by the batched solver, for all strengths at once.
 
     Args:
         head: a linear head on ``avg`` or ``max`` pooled features; its weights are set.
-        weight_decay: the strength, or ``auto`` for the best of ``linear_probe.STRENGTHS`` on ``choose``.
         judge: (logits_NK, targets_NK) -> val_mAP and val_loss.
-        refit: fit once more with the images that chose.
 
     Raises:
-        SettingError: the head is another.
+        SettingError: the head is another, or the strength is not above 0.
     """
     if not isinstance(head, LinearHead) or head.reads == "map":
         raise SettingError(
             "train.optimizer = lbfgs solves a linear head with avg or max pooling; choose adamw or sgd for another head"
         )
-    strengths = STRENGTHS if weight_decay == "auto" else (float(weight_decay),)
-    if min(strengths) <= 0:
-        raise SettingError(f"train.weight_decay = {weight_decay}: lbfgs needs a strength above 0")
-    probe = fit_linear_probe(*_tensors(train), strengths, iterations)
-    held_out = torch.from_numpy(choose.features.features).float()
-    history: History = []
-    for r, strength in enumerate(probe.strengths):
-        logits = held_out @ probe.weights_RKD[r].T + probe.bias_RK[r]
-        history.append({"weight_decay": strength, **judge(logits.numpy(), choose.targets_NK)})
-    best = max(range(len(history)), key=lambda r: choosing_value(history[r], choose_by))
-    chosen = probe.strengths[best]
-    if refit:
-        probe, best = fit_linear_probe(*_tensors(joined(train, choose)), (chosen,), iterations), 0
+    if min(how.strengths) <= 0:
+        raise SettingError(f"train.weight_decay = {how.weight_decay}: lbfgs needs a strength above 0")
+    both = joined(train, choose)
+    if how.folds_N is not None:
+        folds = torch.from_numpy(how.folds_N)
+        logits_RMK = cross_validated_logits(*_tensors(both), folds, how.strengths, how.iterations).numpy()
+        judged, probe = both, None
+    else:
+        probe = fit_linear_probe(*_tensors(train), how.strengths, how.iterations)
+        held_out = torch.from_numpy(choose.features.features).float()
+        logits_RMK = (held_out @ probe.weights_RKD.transpose(1, 2) + probe.bias_RK[:, None]).numpy()
+        judged = choose
+    history: History = [
+        {"weight_decay": strength, **_judged_by_fold(logits_MK, judged.targets_NK, how.folds_N, judge)}
+        for strength, logits_MK in zip(how.strengths, logits_RMK, strict=True)
+    ]
+    best = max(range(len(history)), key=lambda r: choosing_value(history[r], how.choose_by))
+    chosen = Chosen(how.strengths[best], history, judged.features.rows, logits_RMK[best])
+    if how.refit or probe is None:
+        final = both if how.refit else train
+        probe, best = fit_linear_probe(*_tensors(final), (chosen.weight_decay,), how.iterations), 0
     with torch.no_grad():
         head.classifier.weight.copy_(probe.weights_RKD[best])
         head.classifier.bias.copy_(probe.bias_RK[best])
-    return Chosen(chosen, history)
+    return chosen
+
+
+def _judged_by_fold(
+    logits_MK: np.ndarray, targets_MK: np.ndarray, folds_M: np.ndarray | None, judge: Judge
+) -> dict[str, float]:
+    """The mean over folds of what is judged in each; scores of different folds come from different heads."""
+    if folds_M is None:
+        return judge(logits_MK, targets_MK)
+    parts = [judge(logits_MK[folds_M == fold], targets_MK[folds_M == fold]) for fold in np.unique(folds_M)]
+    return {name: float(np.nanmean([part[name] for part in parts])) for name in parts[0]}
 
 
 class CachedHead(nn.Module):
@@ -167,11 +209,13 @@ def descend_head(
     assert best is not None
     _, decay, epochs, weights = best
     head.load_state_dict(weights)
+    held_out = FeatureBatches(choose.features, choose.targets_NK, 1024)
+    chosen = Chosen(decay, history, *score_batches(CachedHead(head), held_out))
     if refit and epochs:
         head.load_state_dict(start)
         loop = LoopSettings(epochs, how.loop.warmup_epochs, how.loop.clip_norm, choose_by="last")
         how.fit(head, joined(train, choose), decay, lambda model: {}, loop, Silent())
-    return Chosen(decay, history)
+    return chosen
 
 
 def joined(first: Part, second: Part) -> Part:

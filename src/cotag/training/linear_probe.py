@@ -60,35 +60,80 @@ def fit_linear_probe(
     Source: L-BFGS, Nocedal and Wright, Numerical Optimization (2nd ed.), algorithm 7.4, with an exact line
     search: along a direction the logits are linear, so a search costs no matrix product.
     """
-    features = features_ND.float()
-    mean = features.mean(0)
-    features = features - mean
-    scale = features.square().mean().sqrt().clamp(min=1e-12)
-    features = features / scale
-    features, back = _rotated(features)
-    targets, known = targets_NK.float(), known_NK.float()
-    values = torch.as_tensor(list(strengths), dtype=torch.float32, device=features.device)
-    size, path = targets.shape[1], len(values)
+    problem = _Problem(features_ND, targets_NK, known_NK, strengths)
     found, steps, converged = [], 0, 0
-    block = max(1, COLUMNS_AT_ONCE // path)
-    for start in range(0, size, block):
-        labels = slice(start, min(start + block, size))
-        width = labels.stop - labels.start
-        columns = _Columns(
-            features,
-            targets[:, labels].repeat(1, path),
-            known[:, labels].repeat(1, path),
-            values.repeat_interleave(width),
-        )
+    for labels in problem.blocks(copies=1):
+        columns = problem.columns(labels)
         steps = max(steps, columns.descend(iterations, tolerance))
         converged += columns.converged
-        found.append(columns.solution.reshape(-1, path, width))
-    solution = torch.cat(found, dim=2).permute(1, 2, 0)
-    weights = (solution[..., :-1] if back is None else solution[..., :-1] @ back.T) / scale
-    bias = solution[..., -1] - weights @ mean
-    return LinearProbe(
-        tuple(float(v) for v in strengths), weights.contiguous(), bias.contiguous(), steps, converged / (size * path)
-    )
+        found.append(columns.solution.unflatten(1, (len(strengths), -1)))
+    solution_RKD = torch.cat(found, dim=2).permute(1, 2, 0)
+    weights = problem.in_given_coordinates(solution_RKD[..., :-1])
+    bias = solution_RKD[..., -1] - weights @ problem.mean
+    share = converged / (len(strengths) * targets_NK.shape[1])
+    return LinearProbe(tuple(float(v) for v in strengths), weights.contiguous(), bias.contiguous(), steps, share)
+
+
+def cross_validated_logits(
+    features_ND: Tensor,
+    targets_NK: Tensor,
+    known_NK: Tensor,
+    folds_N: Tensor,
+    strengths: Sequence[float] = STRENGTHS,
+    iterations: int = 200,
+    tolerance: float = 1e-2,
+) -> Tensor:
+    """For each sample the logits of a probe that was fitted without the sample's fold; float32 (R, N, K).
+
+    All folds are columns of the same solver. Centering and scale, which see no labels, come from all samples.
+
+    Args:
+        folds_N: int; the fold of each sample, from 0.
+        tolerance: looser than for a fit, since it only ranks strengths.
+    """
+    problem = _Problem(features_ND, targets_NK, known_NK, strengths)
+    folds = int(folds_N.max()) + 1
+    trained_FN = torch.stack([folds_N != fold for fold in range(folds)]).to(problem.features.device)
+    found = []
+    for labels in problem.blocks(copies=folds):
+        columns = problem.columns(labels, trained_FN)
+        columns.descend(iterations, tolerance)
+        logits = (columns.inputs @ columns.solution).unflatten(1, (folds, len(strengths), -1))
+        found.append(logits[torch.arange(len(folds_N)), folds_N.to(logits.device)])
+    return torch.cat(found, dim=2).transpose(0, 1)
+
+
+class _Problem:
+    """The features in the solver's coordinates, and the columns of a block of labels."""
+
+    def __init__(self, features_ND: Tensor, targets_NK: Tensor, known_NK: Tensor, strengths: Sequence[float]) -> None:
+        features = features_ND.float()
+        self.mean = features.mean(0)
+        features = features - self.mean
+        self.scale = features.square().mean().sqrt().clamp(min=1e-12)
+        self.features, self._back = _rotated(features / self.scale)
+        self.targets, self.known = targets_NK.float(), known_NK.float()
+        self.strengths = torch.as_tensor(list(strengths), dtype=torch.float32, device=features.device)
+
+    def blocks(self, copies: int) -> list[slice]:
+        """Slices of labels that keep the number of columns within bounds."""
+        size = max(1, COLUMNS_AT_ONCE // (copies * len(self.strengths)))
+        count = self.targets.shape[1]
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def columns(self, labels: slice, trained_FN: Tensor | None = None) -> _Columns:
+        """A column for each fold, strength and label, in this order."""
+        path = len(self.strengths)
+        targets, known = self.targets[:, labels].repeat(1, path), self.known[:, labels].repeat(1, path)
+        strengths = self.strengths.repeat_interleave(labels.stop - labels.start)
+        if trained_FN is not None:
+            known = torch.cat([known * trained[:, None] for trained in trained_FN], dim=1)
+            targets, strengths = targets.repeat(1, len(trained_FN)), strengths.repeat(len(trained_FN))
+        return _Columns(self.features, targets, known, strengths)
+
+    def in_given_coordinates(self, weights: Tensor) -> Tensor:
+        """Weights (..., D) for the features as they were given."""
+        return (weights if self._back is None else weights @ self._back.T) / self.scale
 
 
 def _rotated(features_ND: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -95,9 +95,8 @@ class Scores:
         """The scores as probabilities; (N, K) of the scores' own type."""
         if self.kind == "probability":
             return self.scores_NK
-        from scipy.special import expit
-
-        found: np.ndarray = expit(self.scores_NK)
+        # Exact in both tails, where 1 / (1 + exp(-x)) overflows or rounds.
+        found: np.ndarray = np.exp(-np.logaddexp(0, -self.scores_NK))
         return found
 
     def save(self, path: str | os.PathLike[str]) -> None:

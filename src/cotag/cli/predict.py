@@ -1,0 +1,124 @@
+"""The verb ``predict``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from cotag.cli.arguments import Force
+from cotag.errors import SettingError, suggestion
+
+if TYPE_CHECKING:
+    from cotag.inference.predictor import Prediction, TaggerPredictor
+
+FORMATS = ("table", "csv", "jsonl")
+
+
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder or its model folder.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders and patterns.")],
+    form: Annotated[str, typer.Option("--format", help="table, csv or jsonl.")] = "table",
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write there instead of to stdout.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+    force: Force = False,
+) -> None:
+    """Labels and scores of pictures.
+
+    A picture that cannot be read is reported and the others go on; the exit code is 1 then.
+
+    Example: cotag predict runs/first photos/ 'more/*.jpg' --format csv --out labels.csv
+    """
+    from cotag.data.images import find_images
+    from cotag.inference.predictor import load
+    from cotag.storage import require_free
+
+    if form not in FORMATS:
+        raise SettingError(f"--format {form!r} is not known{suggestion(form, FORMATS)}")
+    if out:
+        require_free(out, force)
+    paths = find_images(images)
+    predictor = load(model)
+    write = {"table": _table, "csv": _csv, "jsonl": _jsonl}[form]
+    failed = 0
+    with _stream(out) as stream:
+        put = write(predictor, stream)
+        for prediction in _shown(predictor.predict(paths, batch_size, skip_bad=True), len(paths)):
+            failed += bool(prediction.error)
+            if prediction.error:
+                print(f"cotag: {prediction.error}", file=sys.stderr)
+            put(prediction)
+    if failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _stream(out: str | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    from cotag.storage import whole_file
+
+    with whole_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
+
+
+def _shown(predictions: Iterator[Prediction], total: int) -> Iterator[Prediction]:
+    """The same predictions, with a progress bar when there are many."""
+    if total < 64:
+        yield from predictions
+        return
+    from cotag.cli.terminal import TerminalProgress
+
+    with TerminalProgress().task("pictures", total) as task:
+        for prediction in predictions:
+            yield prediction
+            task.advance()
+
+
+def _table(predictor: TaggerPredictor, stream: TextIO):  # type: ignore[no-untyped-def]
+    """Aligned text: the image, then its labels with their probability."""
+
+    def put(prediction: Prediction) -> None:
+        scores = prediction.scores
+        shown = ", ".join(f"{name} {scores[name]:.2f}" for name in prediction.labels)
+        if prediction.error:
+            shown = "(cannot be read)"
+        elif not shown:
+            best = max(scores, key=lambda name: scores[name])
+            shown = f"(none; the most probable is {best} {scores[best]:.2f})"
+        print(f"{prediction.image:<32}  {shown}", file=stream)
+
+    return put
+
+
+def _csv(predictor: TaggerPredictor, stream: TextIO):  # type: ignore[no-untyped-def]
+    """Columns image, labels (separated by a bar) and the probability of each label."""
+    writer = csv.writer(stream, lineterminator="\n")
+    names = predictor.label_space.names
+    writer.writerow(["image", "labels", *names])
+
+    def put(prediction: Prediction) -> None:
+        cells = [f"{prediction.scores[name]:.6g}" if prediction.scores else "" for name in names]
+        writer.writerow([prediction.image, "|".join(prediction.labels), *cells])
+
+    return put
+
+
+def _jsonl(predictor: TaggerPredictor, stream: TextIO):  # type: ignore[no-untyped-def]
+    """One JSON object for each image: image, labels, scores; or image and error."""
+
+    def put(prediction: Prediction) -> None:
+        value: dict[str, object] = {"image": prediction.image}
+        if prediction.error:
+            value["error"] = prediction.error
+        else:
+            value |= {"labels": prediction.labels, "scores": prediction.scores}
+        print(json.dumps(value, ensure_ascii=False), file=stream)
+
+    return put

@@ -1,0 +1,70 @@
+"""The verbs that train: ``demo`` and ``train``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cotag.cli.arguments import Data, Force, Json, Read, reader_options
+from cotag.errors import SettingError
+
+
+def demo(
+    out: Annotated[str, typer.Option(metavar="DIR", help="The run's folder.")] = "runs/demo",
+    images: Annotated[int, typer.Option(min=200, help="Pictures to draw.")] = 2400,
+    seed: Annotated[int, typer.Option(help="Of the pictures and of training.")] = 0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """A whole run on pictures that are drawn here: no download, some minutes on a laptop.
+
+    Draws scenes, trains a small network from random weights, judges it against chance and against a linear
+    model on raw color statistics, and writes a report.
+
+    Example: cotag demo --out runs/demo --force
+    """
+    from cotag.cli.terminal import TerminalProgress, print_json, print_sections
+    from cotag.run.demo import demo as run_demo
+
+    progress = TerminalProgress()
+    found = run_demo(out, images, seed, force, progress)
+    if as_json:
+        print_json({**found.run.test.to_json(), "color_mAP": found.color_mAP, "report": str(found.run.report)})
+        return
+    print_sections(found.sections)
+    print(f"\nreport: {found.run.report}")
+
+
+def train(
+    data: Data,
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="A preset (cotag list recipes) or a file.")] = "",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")
+    ] = None,
+    read: Read = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The run's folder; runs/RECIPE-N if not given.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="DIR", help="Go on in this run's folder.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Train a tagger on labelled pictures, judge it on those that it never saw, and save it.
+
+    Example: cotag train table:photos/labels.csv --recipe quick --out runs/first
+    """
+    from cotag.cli.terminal import TerminalProgress, print_json, print_sections
+    from cotag.run.sections import label_section, summary_section
+    from cotag.run.train import train as run_train
+
+    if resume and (recipe or out or settings or read):
+        raise SettingError("--resume goes on with the recipe and folder that the run has; leave out the other options")
+    options = [f"data.read.{key}={value}" for key, value in reader_options(read).items()]
+    overrides = [*(settings or []), *options]
+    run = run_train(data, recipe or "quick", out, overrides, resume, force, TerminalProgress())
+    if as_json:
+        print_json({**run.test.to_json(), "seconds": run.seconds, "out": str(run.folder), "report": str(run.report)})
+        return
+    print_sections([summary_section(run.test), label_section(run.test)])
+    print(f"\nmodel:  {run.folder}\nreport: {run.report}")

@@ -1,0 +1,135 @@
+"""Predictors: one small protocol that evaluation, decisions and serving rest on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cotag.data.images import open_image
+from cotag.errors import ImageError
+from cotag.evaluation.decision import Decision
+from cotag.models.bundle import load_tagger, model_folder
+from cotag.models.tagger import Tagger
+from cotag.types.labels import LabelSpace
+from cotag.types.scores import Scores
+
+
+class Predictor(Protocol):
+    """Gives a score for every label of a picture."""
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The K labels."""
+
+    @property
+    def kind(self) -> str:
+        """``logit`` or ``probability``."""
+
+    def score(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Scores of B opened RGB pictures; float32 (B, K)."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says of one picture.
+
+    Attributes:
+        image: its path.
+        labels: the labels that the decision gives, the most probable first.
+        scores: the probability of every label by name, in [0, 1], in the order of the label space.
+        error: why the picture could not be read; labels and scores are empty then.
+    """
+
+    image: str
+    labels: list[str]
+    scores: dict[str, float]
+    error: str = ""
+
+
+class TaggerPredictor:
+    """A trained tagger as a predictor.
+
+    Args:
+        tagger: in evaluation mode.
+        decision: how scores become labels.
+    """
+
+    kind = "logit"
+
+    def __init__(self, tagger: Tagger, decision: Decision) -> None:
+        self.tagger = tagger.eval()
+        self.decision = decision
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tagger.to(self.device)
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The K labels."""
+        return self.tagger.label_space
+
+    def score(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Logits of B opened RGB pictures; float32 (B, K)."""
+        pixels = torch.from_numpy(np.stack([self.tagger.preprocessing(image) for image in images]))
+        with torch.inference_mode():
+            logits: np.ndarray = self.tagger(pixels.to(self.device)).logits_BK.float().cpu().numpy()
+        return logits
+
+    def predict(
+        self, images: Sequence[str | os.PathLike[str]], batch_size: int = 32, skip_bad: bool = False
+    ) -> Iterator[Prediction]:
+        """One Prediction for each picture, in order, as they are ready.
+
+        Args:
+            images: paths.
+            skip_bad: give a picture that cannot be read as a Prediction with its error, instead of raising.
+
+        Raises:
+            ImageError: a picture cannot be read and ``skip_bad`` is not set.
+        """
+        for start in range(0, len(images), batch_size):
+            opened: list[Image.Image] = []
+            errors: list[str] = []
+            part = images[start : start + batch_size]
+            for path in part:
+                try:
+                    opened.append(open_image(path))
+                    errors.append("")
+                except ImageError as error:
+                    if not skip_bad:
+                        raise
+                    errors.append(str(error))
+            scored = iter(self._decided([p for p, e in zip(part, errors, strict=True) if not e], opened))
+            for path, reason in zip(part, errors, strict=True):
+                yield Prediction(os.fspath(path), [], {}, reason) if reason else next(scored)
+
+    def _decided(self, paths: Sequence[str | os.PathLike[str]], images: list[Image.Image]) -> list[Prediction]:
+        if not images:
+            return []
+        names = [str(number) for number in range(len(images))]
+        logits = self.score(images)
+        scores = Scores(names, logits, np.full(logits.shape, -1, dtype=np.int8), self.kind, self.label_space)
+        given_BK, probabilities_BK = self.decision.apply(scores), scores.probabilities()
+        labels = self.label_space.names
+        found = []
+        for path, given, probabilities in zip(paths, given_BK, probabilities_BK, strict=True):
+            order = [k for k in np.argsort(-probabilities, kind="stable") if given[k]]
+            by_name = {name: float(value) for name, value in zip(labels, probabilities, strict=True)}
+            found.append(Prediction(os.fspath(path), [labels[k] for k in order], by_name))
+        return found
+
+
+def load(path: str | os.PathLike[str]) -> TaggerPredictor:
+    """The predictor of a run folder or of a model folder.
+
+    Raises:
+        WeightsError: there is no model, or it is damaged.
+    """
+    tagger, about = load_tagger(model_folder(Path(path)))
+    return TaggerPredictor(tagger, Decision(**about["decision"]))

@@ -1,0 +1,63 @@
+"""Scores of a tagger on the images of an Index."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from cotag.data.loader import BatchOrder, ImageRows, Loader
+from cotag.errors import LabelSpaceError, listing
+from cotag.inference.predictor import TaggerPredictor
+from cotag.models.scoring import score_batches
+from cotag.types.index import Index
+from cotag.types.labels import LabelSpace
+from cotag.types.progress import Progress
+from cotag.types.scores import Scores
+
+
+def score_index(
+    predictor: TaggerPredictor,
+    index: Index,
+    rows: np.ndarray,
+    progress: Progress,
+    bad_images: str = "stop",
+    workers: int | str = "auto",
+    origin: str = "",
+) -> tuple[Scores, dict[int, str]]:
+    """Scores of some rows of an Index, and the rows that could not be read with the reason.
+
+    The labels of the Index are matched to the tagger's by name; their order may differ.
+
+    Raises:
+        LabelSpaceError: the Index has other labels than the tagger.
+        ImageError: an image cannot be read and ``bad_images`` is ``stop``.
+    """
+    columns = columns_of(predictor.label_space, index.label_space)
+    images = ImageRows(index, predictor.tagger.preprocessing)
+    loader = Loader(images, BatchOrder(rows, 32), bad_images=bad_images, workers=workers)
+    scored, logits = score_batches(predictor.tagger, loader, predictor.device, progress, "scores", len(rows))
+    about = {"model": origin, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    ids = [index.ids[int(row)] for row in scored]
+    targets = index.targets(scored)[:, columns]
+    return Scores(ids, logits, targets, predictor.kind, predictor.label_space, about), loader.skipped.reasons
+
+
+def columns_of(wanted: LabelSpace, given: LabelSpace) -> np.ndarray:
+    """For each wanted label its column among the given ones.
+
+    Raises:
+        LabelSpaceError: one has a label that the other has not.
+    """
+    missing = [name for name in wanted.names if name not in given]
+    added = [name for name in given.names if name not in wanted]
+    if missing or added:
+        parts = [
+            f"{what}: {listing(names, 3)}"
+            for what, names in (("only the model has", missing), ("only the data have", added))
+            if names
+        ]
+        raise LabelSpaceError(
+            f"the model's labels and the data's differ ({'; '.join(parts)}); judge it on data with its own labels"
+        )
+    return wanted.positions_in(given)

@@ -1,0 +1,1 @@
+"""One training run, top to bottom, and the folder that it leaves."""

@@ -1,0 +1,193 @@
+"""The two ways to fit a tagger, from a recipe: a head on frozen features, or the whole end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import nn
+
+from cotag.data.loader import BatchOrder, ImageRows, Loader
+from cotag.data.splits import Roles, stratified_folds
+from cotag.data.transforms import build_augmentations
+from cotag.evaluation.metrics import average_precisions
+from cotag.models.scoring import score_batches
+from cotag.models.tagger import Tagger
+from cotag.recipe import Recipe
+from cotag.registry import LOSSES, OPTIMIZERS, SCHEDULES
+from cotag.run.folder import RunFolder
+from cotag.training.checkpoint import Checkpoints
+from cotag.training.criterion import Criterion, masked_mean
+from cotag.training.features import FeatureBatches, compute_features
+from cotag.training.head_fit import CachedHead, Chosen, HeadLoop, Part, Solver, descend_head, solve_head
+from cotag.training.optim import parameter_groups
+from cotag.training.trainer import LoopSettings, Trainer
+from cotag.types.index import Index
+from cotag.types.progress import Progress
+
+FOLDS = 5
+RowsAndLogits = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fitting gave besides the tagger's weights.
+
+    Attributes:
+        scores: for ``choose`` and ``test``, the rows int64 (N,) and float32 logits (N, K).
+        history: a dictionary of numbers for each epoch or strength.
+        seconds: how long the parts took.
+        skipped: rows of images that could not be read, with the reason.
+        weight_decay: the strength that was used.
+    """
+
+    scores: dict[str, RowsAndLogits]
+    history: list[dict[str, float]]
+    seconds: dict[str, float]
+    skipped: dict[int, str] = field(default_factory=dict)
+    weight_decay: float = 0.0
+
+
+def fit(
+    tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, progress: Progress, resume: bool
+) -> Fitted:
+    """Fit a tagger in the way that ``train.mode`` names."""
+    if recipe.train.mode == "features":
+        return fit_on_features(tagger, index, roles, recipe, progress)
+    return fit_end_to_end(tagger, index, roles, recipe, folder, progress, resume)
+
+
+def judge(logits_NK: np.ndarray, targets_NK: np.ndarray) -> dict[str, float]:
+    """val_mAP and val_loss (mean BCE over the known entries) of the images that choose."""
+    logits, targets = torch.from_numpy(logits_NK), torch.from_numpy(targets_NK)
+    losses = nn.functional.binary_cross_entropy_with_logits(logits, (targets == 1).float(), reduction="none")
+    return {
+        "val_mAP": float(np.nanmean(average_precisions(logits_NK, targets_NK))),
+        "val_loss": float(masked_mean(losses, targets >= 0)),
+    }
+
+
+def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, progress: Progress) -> Fitted:
+    """Compute features once, fit the head on them."""
+    given, device = recipe.train, PartialState().device
+    started = time.monotonic()
+    rows = np.concatenate([roles.train, roles.choose, roles.test])
+    found = compute_features(tagger, index, rows, progress, recipe.data.bad_images, recipe.data.workers, device=device)
+    extracted = time.monotonic()
+    progress.say(f"features: {found.computed} images through the backbone, {len(found.rows) - found.computed} at hand")
+    parts = {}
+    for role, difficult in (("train", recipe.data.difficult), ("choose", "unknown"), ("test", "unknown")):
+        part = found.of(getattr(roles, role))
+        parts[role] = Part(part, index.targets(part.rows, difficult))
+    tagger.head.to("cpu")
+    folds_N = None
+    if given.optimizer == "lbfgs" and roles.split_off and given.folds != 1:
+        both = np.concatenate([parts["train"].features.rows, parts["choose"].features.rows])
+        folds_N = stratified_folds(index, both, given.folds or FOLDS, given.seed)
+        progress.say(f"chooses: all {len(both)} training images, in {given.folds or FOLDS} folds")
+    chosen = _fit_head(tagger, parts, recipe, folds_N, progress)
+    fitted = time.monotonic()
+    model = CachedHead(tagger.head)
+    test = parts["test"]
+    scores = {
+        "choose": (chosen.rows, chosen.logits_MK),
+        "test": score_batches(model, FeatureBatches(test.features, test.targets_NK, 1024)),
+    }
+    progress.say(
+        f"head: weight decay {chosen.weight_decay:g} chosen by {given.choose_by}, in {fitted - extracted:.1f} s"
+    )
+    seconds = {"features": extracted - started, "head": fitted - extracted}
+    return Fitted(scores, chosen.history, seconds, found.skipped, chosen.weight_decay)
+
+
+def _fit_head(
+    tagger: Tagger, parts: dict[str, Part], recipe: Recipe, folds_N: np.ndarray | None, progress: Progress
+) -> Chosen:
+    given = recipe.train
+    train, choose = parts["train"], parts["choose"]
+    if given.optimizer == "lbfgs":
+        how = Solver(given.weight_decay, given.choose_by, given.refit, given.epochs, folds_N)
+        return solve_head(tagger.head, train, choose, how, judge)
+    loop = HeadLoop(
+        _loop(recipe),
+        lambda groups: OPTIMIZERS.build(given.optimizer, groups, **given.optimizer_args),
+        lambda: LOSSES.build(given.loss, **given.loss_args),
+        SCHEDULES.build(given.schedule, **given.schedule_args),
+        given.batch_size,
+        given.learning_rate,
+        given.seed,
+    )
+    _start_at_base_rate(tagger, train.targets_NK)
+    return descend_head(tagger.head, train, choose, given.weight_decay, judge, loop, given.refit, progress)
+
+
+def fit_end_to_end(
+    tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, progress: Progress, resume: bool
+) -> Fitted:
+    """Fit backbone and head on pictures, with checkpoints."""
+    given, state = recipe.train, PartialState()
+    started = time.monotonic()
+
+    def loader(rows: np.ndarray, training: bool) -> Loader:
+        augmentations = build_augmentations(recipe.data.augment) if training else []
+        share = (state.process_index, state.num_processes) if training else (0, 1)
+        return Loader(
+            ImageRows(index, tagger.preprocessing, augmentations, given.seed),
+            BatchOrder(rows, given.batch_size, training, given.seed, *share),
+            recipe.data.difficult if training else "unknown",
+            recipe.data.bad_images,
+            recipe.data.workers,
+        )
+
+    batches, held_out = loader(roles.train, True), loader(roles.choose, False)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        rows, logits = score_batches(model, held_out, state.device, progress, "validation", len(roles.choose))
+        return judge(logits, index.targets(rows))
+
+    if not resume:
+        _start_at_base_rate(tagger, index.targets(roles.train, recipe.data.difficult))
+    tagger.to(memory_format=torch.channels_last)
+    groups = parameter_groups(tagger, given.learning_rate, given.backbone_rate, _number(given.weight_decay))
+    trainer = Trainer(
+        tagger,
+        Criterion(LOSSES.build(given.loss, **given.loss_args)),
+        OPTIMIZERS.build(given.optimizer, groups, **given.optimizer_args),
+        SCHEDULES.build(given.schedule, **given.schedule_args),
+        _loop(recipe),
+        evaluate,
+        Checkpoints(folder.checkpoints),
+        lambda row: str(index.image(row)),
+    )
+    reached = trainer.fit(batches, index.label_space.hash, progress, resume)
+    fitted = time.monotonic()
+    scores = {}
+    skipped = {**batches.skipped.reasons, **held_out.skipped.reasons}
+    for role in ("choose", "test"):
+        judged = loader(getattr(roles, role), False)
+        scores[role] = score_batches(tagger, judged, state.device, progress, role, len(getattr(roles, role)))
+        skipped.update(judged.skipped.reasons)
+    progress.say(f"kept epoch {reached.best_epoch}, chosen by {given.choose_by}")
+    seconds = {"fitting": fitted - started, "judging": time.monotonic() - fitted}
+    return Fitted(scores, reached.history, seconds, skipped, _number(given.weight_decay))
+
+
+def _loop(recipe: Recipe) -> LoopSettings:
+    given = recipe.train
+    return LoopSettings(given.epochs, given.warmup_epochs, given.clip_norm, given.patience, given.choose_by)
+
+
+def _start_at_base_rate(tagger: Tagger, targets_NK: np.ndarray) -> None:
+    """Let a head that can begin at the labels' shares of positives do so."""
+    start: Callable[[torch.Tensor], None] | None = getattr(tagger.head, "start_from", None)
+    if start is not None:
+        positives, known = (targets_NK == 1).sum(0), (targets_NK >= 0).sum(0)
+        start(torch.from_numpy((positives + 0.5) / (known + 1)).float())
+
+
+def _number(weight_decay: float | str) -> float:
+    return float(weight_decay)

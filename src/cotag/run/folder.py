@@ -1,0 +1,123 @@
+"""The folder of a run: what lies where, and what makes a run continue as it began."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cotag.data.splits import Roles
+from cotag.errors import LabelSpaceError, ResumeError, listing
+from cotag.storage import require_free, write_json, write_text
+from cotag.types.index import Index
+from cotag.types.labels import LabelSpace
+
+RUNS = Path("runs")
+
+
+class RunFolder:
+    """Paths of a run's files.
+
+    Args:
+        folder: ``recipe.yaml`` (resolved), ``data.json`` (source and label space), ``splits.csv`` (role of each
+            image), ``environment.json``, ``metrics.jsonl`` (one line per epoch or strength), ``checkpoints``,
+            ``scores/*.parquet``, ``model``, ``report.html``, ``result.json``.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.recipe = self.folder / "recipe.yaml"
+        self.data = self.folder / "data.json"
+        self.splits = self.folder / "splits.csv"
+        self.environment = self.folder / "environment.json"
+        self.history = self.folder / "metrics.jsonl"
+        self.checkpoints = self.folder / "checkpoints"
+        self.model = self.folder / "model"
+        self.report = self.folder / "report.html"
+        self.result = self.folder / "result.json"
+
+    def scores(self, role: str) -> Path:
+        """The Scores of a role's images."""
+        return self.folder / "scores" / f"{role}.parquet"
+
+    def save_data(self, index: Index, roles: Roles, source: str) -> None:
+        """Write where the data come from, their label space and the role of every image."""
+        write_json(
+            self.data,
+            {
+                "source": source,
+                "images": len(index),
+                "label_space": index.label_space.to_json(),
+                "roles": list(roles.told),
+                "split_off": roles.split_off,
+            },
+        )
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["id", "role"])
+        writer.writerows(zip(index.ids, [name or "" for name in roles.names(len(index))], strict=True))
+        write_text(self.splits, text.getvalue())
+
+    def roles_by_id(self) -> dict[str, str]:
+        """The role of each image by its id; empty where the folder does not say."""
+        if not self.splits.is_file():
+            return {}
+        with self.splits.open(encoding="utf-8", newline="") as handle:
+            return {row["id"]: row["role"] for row in csv.DictReader(handle)}
+
+    def require_same_labels(self, space: LabelSpace) -> None:
+        """Refuse to continue with other labels than the run was begun with.
+
+        Raises:
+            ResumeError: the folder holds no run.
+            LabelSpaceError: the hashes differ.
+        """
+        try:
+            about: dict[str, Any] = json.loads(self.data.read_text("utf-8"))
+            began = LabelSpace.from_json(about["label_space"])
+        except (OSError, ValueError, KeyError):
+            raise ResumeError(f"{self.folder}: holds no run that can be resumed; train without --resume") from None
+        try:
+            began.require_same(space, f"{self.folder} cannot be resumed with these data")
+        except LabelSpaceError as error:
+            raise LabelSpaceError(
+                f"{error}; resume with the data that it began with, or train with another --out"
+            ) from None
+
+    def load_roles(self, index: Index) -> Roles:
+        """The roles that the run began with.
+
+        Raises:
+            ResumeError: the images are not those that the run began with.
+        """
+        roles = self.roles_by_id()
+        changed = sorted(set(roles) ^ set(index.ids))
+        if changed:
+            raise ResumeError(
+                f"{self.folder}: the images changed since the run began ({len(changed)}: {listing(changed, 3)}); "
+                "resume with the same data, or train with another --out"
+            )
+        given = np.array([roles[name] for name in index.ids])
+        about = json.loads(self.data.read_text("utf-8"))
+        train, choose, test = (np.flatnonzero(given == role) for role in ("train", "choose", "test"))
+        return Roles(train, choose, test, tuple(about["roles"]), about["split_off"])
+
+
+def new_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> RunFolder:
+    """A folder for a new run: ``out``, or the next free ``runs/NAME-N``.
+
+    Raises:
+        OutputExists: ``out`` holds something and ``force`` was not given.
+    """
+    if out is not None:
+        require_free(out, force)
+        return RunFolder(out)
+    number = 1
+    while (RUNS / f"{name}-{number}").exists():
+        number += 1
+    return RunFolder(RUNS / f"{name}-{number}")

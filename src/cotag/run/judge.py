@@ -1,0 +1,57 @@
+"""Judging a saved model on data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cotag.data.read import read
+from cotag.data.splits import judging_split
+from cotag.evaluation.decision import Decision
+from cotag.inference.predictor import load
+from cotag.inference.scoring import score_index
+from cotag.run.folder import RunFolder
+from cotag.types.progress import Progress
+from cotag.types.scores import Scores
+
+
+def score_model(
+    model: str, data: str, options: dict[str, Any], split: str | None, skip_bad: bool, progress: Progress
+) -> tuple[Scores, Decision]:
+    """Scores of a saved model on data, and its decision.
+
+    Args:
+        split: the split to judge on; ``all`` for every image. Where not given, the images that judged in the
+            run, if they are among the data; else the split that usually judges; else every image.
+        skip_bad: leave out pictures that cannot be read.
+
+    Raises:
+        LabelSpaceError: the data have other labels than the model.
+    """
+    predictor = load(model)
+    index = read(data, **options)
+    for note in index.notes:
+        progress.say(note)
+    roles = RunFolder(model).roles_by_id()
+    rows, told = np.arange(len(index)), "all images"
+    judged = np.array([row for row, name in enumerate(index.ids) if roles.get(name) == "test"], dtype=np.int64)
+    if split is None and len(judged):
+        rows, told = judged, "the images that judged in the run"
+    elif split is None:
+        split = judging_split(index) or "all"
+    if split not in (None, "all"):
+        rows, told = index.rows_of(str(split)), f"split {split}"
+    seen = sum(roles.get(index.ids[row]) in ("train", "choose") for row in rows)
+    progress.say(f"judged on {told}: {len(rows)} images")
+    if seen:
+        progress.say(f"{seen} of them trained this model or chose its settings: the numbers are too good")
+    scores, skipped = score_index(
+        predictor, index, rows, progress, "skip" if skip_bad else "stop", origin=str(Path(model))
+    )
+    for reason in list(skipped.values())[:10]:
+        progress.say(reason)
+    if skipped:
+        progress.say(f"{len(skipped)} images could not be read and were left out")
+    return scores, predictor.decision
