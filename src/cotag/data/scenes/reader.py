@@ -1,0 +1,87 @@
+"""Read the embedded example, which is drawn the first time and kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from cotag.data.scenes.vocabulary import VERSION, VIEWS
+from cotag.data.scenes.write import MARKER, settings_of, write_scenes
+from cotag.errors import OutputExists, SettingError, suggestion
+from cotag.storage import cache_folder
+from cotag.types.index import Index
+from cotag.types.progress import Progress
+
+# Below 64 pixels textures and small things could not be told apart.
+RANGES = {"images": (1, 1_000_000), "size": (64, 1024), "seed": (0, 2**63 - 1)}
+
+
+def read_scenes(
+    view: str = "",
+    *,
+    images: int | str = 2400,
+    size: int | str = 96,
+    seed: int | str = 0,
+    out: str | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Drawn scenes of 1 to 6 things, deterministic by seed, with exact labels, boxes, masks and relations.
+
+    Image i depends on seed, size and i alone: the first 100 of 2,400 are the 100 of another call.
+
+    Args:
+        view: ``objects`` (the default; labels are shapes, colors, textures, sizes and backgrounds) or ``relations``
+            (labels are the relations that occur; with triplets).
+        images: how many, 1 to 1,000,000.
+        size: pixels of a picture's side, 64 to 1024.
+        seed: 0 or more.
+        out: the folder to write to, and to read from when the same scenes are there; Cotag's cache if not given.
+        progress: told of every picture that is drawn.
+
+    Raises:
+        SettingError: an unknown view, or a number that is none or out of range.
+        OutputExists: ``out`` holds something else.
+        StorageError: the scenes could not be written; nothing half-written remains.
+    """
+    name = view or "objects"
+    if name not in VIEWS:
+        raise SettingError(f"scenes:{view}: there is no such view{suggestion(view, VIEWS)}")
+    settings = settings_of(_number("images", images), _number("size", size), _number("seed", seed))
+    count, side, start = settings["images"], settings["size"], settings["seed"]
+    kept = cache_folder("scenes") / f"v{VERSION}-{count}x{side}-seed{start}"
+    folder = Path(out) if out else kept
+    found = _marker(folder)
+    if found != settings:
+        if out:
+            _require_empty(folder, found)
+        write_scenes(folder, count, side, start, progress)
+    # A saved index knows where it was written; the folder may have moved since.
+    return replace(Index.load(folder / f"{name}.arrow"), root=folder)
+
+
+def _number(name: str, value: int | str) -> int:
+    low, high = RANGES[name]
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise SettingError(f"scenes: {name}={value!r} is not a whole number; allowed: {low} to {high}") from None
+    if not low <= number <= high:
+        raise SettingError(f"scenes: {name}={number} is out of range; allowed: {low} to {high}")
+    return number
+
+
+def _marker(folder: Path) -> dict[str, int] | None:
+    """The settings of the scenes in a folder; None where there are none."""
+    try:
+        found: dict[str, int] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _require_empty(folder: Path, found: dict[str, int] | None) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    what = f"other scenes ({json.dumps(found)})" if found else "something that is no folder of scenes"
+    raise OutputExists(f"{folder}: holds {what}; choose another out, or an empty folder")
