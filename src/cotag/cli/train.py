@@ -11,7 +11,7 @@ from cotag.errors import SettingError
 
 
 def demo(
-    out: Annotated[str, typer.Option(metavar="DIR", help="The run's folder.")] = "runs/demo",
+    out: Annotated[str | None, typer.Option(metavar="DIR", help="The run's folder; runs/demo-N if not given.")] = None,
     images: Annotated[int, typer.Option(min=200, help="Pictures to draw.")] = 2400,
     seed: Annotated[int, typer.Option(help="Of the pictures and of training.")] = 0,
     force: Force = False,

@@ -16,15 +16,13 @@ from cotag.evaluation.report import write_report
 from cotag.models.heads.linear import LinearHead
 from cotag.models.scoring import score_batches
 from cotag.run.fitting import FOLDS, judge
-from cotag.run.folder import RunFolder
+from cotag.run.folder import RunFolder, new_folder
 from cotag.run.sections import summary_section
 from cotag.run.train import Run, train
-from cotag.storage import require_free
 from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.head_fit import CachedHead, Part, Solver, solve_head
 from cotag.types.index import Index
 from cotag.types.progress import Progress
-from cotag.types.scores import Scores
 from cotag.types.section import Section
 
 IMAGE_SIZE = 96
@@ -45,24 +43,24 @@ class Demo:
     sections: list[Section]
 
 
-def demo(out: str | os.PathLike[str], images: int, seed: int, force: bool, progress: Progress) -> Demo:
+def demo(out: str | os.PathLike[str] | None, images: int, seed: int, force: bool, progress: Progress) -> Demo:
     """Draw scenes, train ``scenes-tiny`` on them, and put the result beside chance and raw colors.
 
     Args:
-        out: the run's folder.
+        out: the run's folder; ``runs/demo-N`` where not given.
         images: pictures to draw.
         seed: of the pictures and of training.
 
     Raises:
         OutputExists: ``out`` holds something and ``force`` was not given.
     """
-    require_free(out, force)
+    folder = new_folder(out, "demo", force)
     index = read_scenes("", images=images, size=IMAGE_SIZE, seed=seed, progress=progress)
-    run = train(index, "scenes-tiny", out, [f"train.seed={seed}"], force=force, progress=progress)
+    run = train(index, "scenes-tiny", folder.folder, [f"train.seed={seed}"], force=force, progress=progress)
     progress.say("for comparison: a linear model of raw color statistics")
-    ap_K = color_baseline(index, RunFolder(out), seed)
+    ap_K = color_baseline(index, folder, seed)
     sections = _sections(run, ap_K)
-    write_report([*sections, *_training_sections(run)], run.report, "Cotag demo", f"{len(index)} drawn pictures", True)
+    write_report([*sections, *run.sections[2:]], run.report, "Cotag demo", f"{len(index)} drawn pictures", True)
     return Demo(run, float(np.nanmean(ap_K)), sections)
 
 
@@ -103,8 +101,3 @@ def _sections(run: Run, color_ap_K: np.ndarray) -> list[Section]:
     rows.sort(key=lambda row: -row[1])
     columns = ("label", "positives", "chance", "colors", "AP")
     return [comparison, summary_section(run.test), Section("Labels", "", columns, rows, bars="AP")]
-
-
-def _training_sections(run: Run) -> list[Section]:
-    scores = Scores.load(RunFolder(run.folder).scores("test"))
-    return [Section("Files", f"{len(scores)} pictures judged; everything lies in {run.folder}.")]

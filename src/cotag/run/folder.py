@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ class RunFolder:
         self.model = self.folder / "model"
         self.report = self.folder / "report.html"
         self.result = self.folder / "result.json"
+
+    def clear(self) -> None:
+        """Remove what an earlier run left here, so that nothing of two runs lies side by side; other files stay."""
+        for file in (self.recipe, self.data, self.splits, self.environment, self.history, self.report, self.result):
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.model, self.folder / "scores"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def scores(self, role: str) -> Path:
         """The Scores of a role's images."""
@@ -116,7 +124,9 @@ def new_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> Ru
     """
     if out is not None:
         require_free(out, force)
-        return RunFolder(out)
+        folder = RunFolder(out)
+        folder.clear()
+        return folder
     number = 1
     while (RUNS / f"{name}-{number}").exists():
         number += 1

@@ -32,6 +32,7 @@ from cotag.training.trainer import write_history
 from cotag.types.index import Index
 from cotag.types.progress import Progress, Silent
 from cotag.types.scores import Scores
+from cotag.types.section import Section
 
 Data = str | os.PathLike[str] | Index
 
@@ -44,11 +45,13 @@ class Run:
         folder: where everything lies; see ``cotag.run.folder.RunFolder``.
         test: how the images that judge were judged.
         seconds: how long reading, fitting and judging took.
+        sections: of the report.
     """
 
     folder: Path
     test: Report
     seconds: dict[str, float]
+    sections: list[Section]
 
     @property
     def report(self) -> Path:
@@ -81,43 +84,63 @@ def train(
     """
     progress = progress or Silent()
     started = time.monotonic()
-    if resume is not None:
-        if overrides:
-            raise SettingError("--resume takes the settings that the run began with; leave --set out, or train anew")
-        folder = RunFolder(resume)
-        settings = Recipe.load(folder.recipe) if folder.recipe.is_file() else Recipe()
-    else:
-        settings = Recipe.load(recipe, overrides)
-    check_names(settings)
-    index = data if isinstance(data, Index) else read(data, **settings.data.read)
-    for note in index.notes:
-        progress.say(note)
+    begun = _resumed(data, resume, overrides) if resume is not None else _new(data, recipe, out, overrides, force)
+    for line in (*begun.index.notes, *begun.roles.told):
+        progress.say(line)
+    settings, index, roles, folder = begun.recipe, begun.index, begun.roles, begun.folder
     set_seed(settings.train.seed)
-    if resume is not None:
-        folder.require_same_labels(index.label_space)
-        roles = folder.load_roles(index)
-    else:
-        given = settings.data
-        roles = assign_roles(index, given.train, given.choose, given.test, settings.train.seed)
-        _require_positives(index, roles)
-        folder = new_folder(out, _name(recipe), force)
     tagger = _tagger(settings, index)
     if resume is None:
         settings.save(folder.recipe)
-        folder.save_data(index, roles, str(data) if not isinstance(data, Index) else "an Index")
+        folder.save_data(index, roles, "an Index" if isinstance(data, Index) else str(data))
     write_json(folder.environment, environment(settings.train.seed))
-    for line in roles.told:
-        progress.say(line)
     seconds = {"reading": time.monotonic() - started}
     fitted = fit(tagger, index, roles, settings, folder, progress, resume is not None)
-    seconds.update(fitted.seconds)
-    report = _finish(tagger, index, roles, settings, folder, fitted)
-    seconds["total"] = time.monotonic() - started
+    report, sections = _finish(tagger, begun, fitted)
+    seconds.update(fitted.seconds, total=time.monotonic() - started)
     write_json(
         folder.result,
         {"test": report.to_json(), "seconds": seconds, "skipped": fitted.skipped, "weight_decay": fitted.weight_decay},
     )
-    return Run(folder.folder, report, seconds)
+    return Run(folder.folder, report, seconds, sections)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    recipe: Recipe
+    index: Index
+    roles: Roles
+    folder: RunFolder
+
+
+def _new(
+    data: Data,
+    recipe: str | os.PathLike[str] | Recipe,
+    out: str | os.PathLike[str] | None,
+    overrides: Sequence[str],
+    force: bool,
+) -> _Begun:
+    settings = Recipe.load(recipe, overrides)
+    check_names(settings)
+    index = _index(data, settings)
+    given = settings.data
+    roles = assign_roles(index, given.train, given.choose, given.test, settings.train.seed)
+    _require_positives(index, roles)
+    return _Begun(settings, index, roles, new_folder(out, _name(recipe), force))
+
+
+def _resumed(data: Data, resume: str | os.PathLike[str], overrides: Sequence[str]) -> _Begun:
+    if overrides:
+        raise SettingError("--resume takes the settings that the run began with; leave --set out, or train anew")
+    folder = RunFolder(resume)
+    settings = Recipe.load(folder.recipe) if folder.recipe.is_file() else Recipe()
+    index = _index(data, settings)
+    folder.require_same_labels(index.label_space)
+    return _Begun(settings, index, folder.load_roles(index), folder)
+
+
+def _index(data: Data, recipe: Recipe) -> Index:
+    return data if isinstance(data, Index) else read(data, **recipe.data.read)
 
 
 def check_names(recipe: Recipe) -> None:
@@ -181,8 +204,9 @@ def _require_positives(index: Index, roles: Roles) -> None:
             )
 
 
-def _finish(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, fitted: Fitted) -> Report:
+def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, list[Section]]:
     """Save the model, the scores and the report."""
+    recipe, index, folder = begun.recipe, begun.index, begun.folder
     decision = Decision(**recipe.decide.model_dump())
     reports: dict[str, Report] = {}
     for role in ("choose", "test"):
@@ -193,10 +217,10 @@ def _finish(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: 
         scores.save(folder.scores(role))
         reports[role] = evaluate(scores, decision)
     write_history(folder.history, fitted.history)
-    about = {"data": list(roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
+    about = {"data": list(begun.roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
     tagger.to("cpu")
     if PartialState().is_main_process:
         save_tagger(tagger, folder.model, decision.to_json(), about)
-    sections = run_sections(reports["test"], roles, index, fitted, recipe)
-    write_report(sections, folder.report, f"{folder.folder.name}: multi-label recognizer", "", force=True)
-    return reports["test"]
+    sections = run_sections(reports["test"], begun.roles, index, fitted, recipe)
+    write_report(sections, folder.report, f"Run {folder.folder.name}", repr(index), force=True)
+    return reports["test"], sections

@@ -155,7 +155,7 @@ class Trainer:
         better = value > state.best_value or epoch == 0
         if better:
             state.best_epoch, state.best_value = epoch, value
-        shown = "  ".join(f"{name} {number:.4f}" for name, number in {**row, **found}.items() if name != "seconds")
+        shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items() if name != "seconds")
         progress.say(f"epoch {epoch}: {shown}{'  best' if better else ''}")
         if not self.accelerator.is_main_process:
             return
