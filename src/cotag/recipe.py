@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
 import types
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from cotag.errors import SettingError, suggestion
 from cotag.storage import write_text
+
+# numpy and scikit-learn take no larger seed, and the split that chooses takes the next one.
+MAX_SEED = 2**32 - 2
 
 
 class Settings(BaseModel):
     """A group of settings; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic takes true as 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("another value than true or false")
+        return value
 
 
 class ModelSettings(Settings):
@@ -47,7 +59,7 @@ class DataSettings(Settings):
     test: str | float | None = Field(None, description="split, or share of all images, that judges")
     difficult: Literal["unknown", "positive", "absent"] = Field("unknown", description="difficult labels, in training")
     bad_images: Literal["stop", "skip"] = Field("stop", description="stop at a bad image, or skip and count it")
-    workers: int | Literal["auto"] = Field("auto", description="processes that decode pictures")
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field("auto", description="processes that decode pictures")
 
 
 class TrainSettings(Settings):
@@ -62,7 +74,9 @@ class TrainSettings(Settings):
     optimizer_args: dict[str, Any] = Field(default_factory=dict)
     learning_rate: float = Field(1e-3, gt=0)
     backbone_rate: float = Field(1.0, ge=0, description="the backbone's learning rate as a factor of the head's")
-    weight_decay: float | Literal["auto"] = Field("auto", description="auto: chosen on the split that chooses")
+    weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        "auto", description="auto: chosen on the split that chooses"
+    )
     schedule: str = "cosine"
     schedule_args: dict[str, Any] = Field(default_factory=dict)
     warmup_epochs: float = Field(0.0, ge=0)
@@ -71,7 +85,7 @@ class TrainSettings(Settings):
     choose_by: Literal["mAP", "loss"] = "mAP"
     refit: bool = Field(True, description="on features: fit once more with the images that chose, then judge")
     folds: int | None = Field(None, ge=1, description="lbfgs: choose by so many folds (5); 1: by a part alone")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
 class DecideSettings(Settings):
@@ -132,33 +146,43 @@ def presets() -> dict[str, str]:
     return {f.name.removesuffix(".yaml"): f.read_text("utf-8").splitlines()[0].lstrip("# ") for f in files}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as everywhere else; YAML 1.1 wants 1.0e-3."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
 def _read(name: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(name)
-    if str(name) in presets():
-        text = (resources.files("cotag") / "recipes" / f"{name}.yaml").read_text("utf-8")
-    elif path.is_file():
-        text = path.read_text("utf-8")
-    else:
-        raise SettingError(f"recipe {str(name)!r} is neither a file nor a preset{suggestion(name, presets())}")
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        if str(name) in presets():
+            text = (resources.files("cotag") / "recipes" / f"{name}.yaml").read_text("utf-8")
+        elif path.is_file():
+            text = path.read_text("utf-8")
+        else:
+            raise SettingError(f"recipe {str(name)!r} is neither a file nor a preset{suggestion(name, presets())}")
+        values = yaml.load(text, _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingError(f"{name}: is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
         raise SettingError(f"{name}: holds no settings; begin with a group such as model: or train:")
-    return values
+    return {group: {} if settings is None else settings for group, settings in values.items()}
 
 
 def _override(values: dict[str, Any], text: str) -> None:
     """Put one ``a.b=c`` into plain values; the value is read as YAML."""
     key, sign, given = text.partition("=")
-    if not sign or not key.strip():
+    key = key.strip()
+    if not sign or not key:
         raise SettingError(f"--set {text!r}: expected key=value, such as train.epochs=10")
     try:
-        value = yaml.safe_load(given) if given else ""
+        value = yaml.load(given, _Loader) if given else ""
     except yaml.YAMLError:
         value = given
-    *path, last = key.strip().split(".")
+    *path, last = key.split(".")
     known = _known_keys(Recipe)
     free = any(key.startswith(f"{name}.") for name, is_free in known.items() if is_free)
     if key not in known and not free:
@@ -186,13 +210,42 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, bool]:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first complaint of pydantic in our words."""
-    first = error.errors()[0]
-    names = [str(part) for part in first["loc"] if not str(part).startswith(("literal[", "float", "int", "str"))]
-    key = ".".join(names)
-    if first["type"] == "extra_forbidden":
+    """The first complaint of pydantic in our words; of a union all that would do."""
+    errors = error.errors()
+    key = _key(errors[0]["loc"])
+    if errors[0]["type"] == "extra_forbidden":
         known = _known_keys(Recipe)
         groups = {name.split(".")[0] for name in known}
         return f"setting {key!r} is not known{suggestion(key, [*known, *groups])}"
-    shown = first["msg"].removeprefix("Input should be ")
-    return f"setting {key} = {first['input']!r}: must be {shown}"
+    given, allowed = errors[0]["input"], []
+    for one in errors:
+        if _key(one["loc"]) == key:
+            allowed.append(_ALLOWED.get(one["type"]) or re.sub(r"^Input should be |^Value error, ", "", one["msg"]))
+    return f"setting {key} = {given!r}: must be {' or '.join(dict.fromkeys(allowed))}"
+
+
+_ALLOWED = {
+    "tuple_type": "a list, such as [a, b]",
+    "dict_type": "a group of settings",
+    "model_type": "a group of settings",
+    "missing": "a list of 3 numbers",
+    "too_long": "a list of 3 numbers",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+}
+
+
+def _key(place: tuple[int | str, ...]) -> str:
+    """The setting that pydantic's place is in; below it stand positions and the options of a union."""
+    known = _known_keys(Recipe)
+    for length in range(1, len(place) + 1):
+        key = ".".join(map(str, place[:length]))
+        if key in known:
+            return key
+    return ".".join(map(str, place))

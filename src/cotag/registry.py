@@ -61,7 +61,8 @@ class Registry:
         """Call the object of a name, after its signature was checked.
 
         Raises:
-            SettingError: no such name, a setting that the object does not take, or one that it needs and lacks.
+            SettingError: no such name, a setting that the object does not take, one that it needs and lacks, or a
+                value that it cannot use.
         """
         target = self.get(name)
         self.check(name, settings)
@@ -69,7 +70,11 @@ class Registry:
             inspect.signature(target).bind(*positional, **settings)
         except TypeError as error:
             raise SettingError(f"{self.kind} {name}: {error}") from None
-        return target(*positional, **settings)
+        try:
+            return target(*positional, **settings)
+        except (TypeError, ValueError, IndexError) as error:
+            shown = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+            raise SettingError(f"{self.kind} {name}: cannot be made with {shown} ({error})") from error
 
     def check(self, name: str, settings: Mapping[str, Any]) -> None:
         """Raise SettingError where ``settings`` holds a key that the object of ``name`` does not take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ def assign_roles(
             validation split, or, without any splits, a fifth of all images.
         seed: of the parts that are split off, stratified over labels.
 
-    A split whose labels are all unknown (withheld) cannot judge and is passed over.
+    A split whose labels are all unknown (withheld) can neither choose nor judge and is passed over.
 
     Raises:
         DataError: a split does not exist, or none has a usual name; says which there are.
@@ -100,10 +101,10 @@ def _named_test(
     """The rows that are left for training, those that judge, where they come from, and what chooses."""
     train_name = train or _usual("train", splits) or _refuse("train", splits)
     rows = index.rows_of(train_name)
-    others = {name: count for name, count in splits.items() if name not in (train_name, choose)}
+    used = (train_name, choose, test)
+    others = {name: count for name, count in splits.items() if name not in used and _has_targets(index, name)}
     if test is None:
-        judging = {name: count for name, count in others.items() if _has_targets(index, name)}
-        test = _usual("test", judging) or _usual("choose", judging)
+        test = _usual("test", others) or _usual("choose", others)
     if not isinstance(test, str):
         return *_split_off_test(index, rows, f"split {train_name}", test, seed), choose
     if choose is None:
@@ -144,6 +145,8 @@ def stratified_parts(index: Index, rows: np.ndarray, share: float, seed: int) ->
     rows = np.asarray(rows)
     if len(rows) < 4:
         raise DataError(f"{len(rows)} images are too few to split; at least 4 are needed, or name the splits yourself")
+    if math.ceil(share * len(rows)) >= len(rows):
+        raise DataError(f"a share of {share:g} of {len(rows)} images leaves none; give a smaller share")
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -14,16 +14,27 @@ from torch import nn
 from cotag.data.loader import BatchOrder, ImageRows, Loader
 from cotag.data.splits import Roles, stratified_folds
 from cotag.data.transforms import build_augmentations
+from cotag.errors import DataError
 from cotag.evaluation.metrics import average_precisions
 from cotag.models.scoring import score_batches
 from cotag.models.tagger import Tagger
 from cotag.recipe import Recipe
 from cotag.registry import LOSSES, OPTIMIZERS, SCHEDULES
+from cotag.run.checks import fold_count
 from cotag.run.folder import RunFolder
 from cotag.training.checkpoint import Checkpoints
 from cotag.training.criterion import Criterion, masked_mean
 from cotag.training.features import FeatureBatches, compute_features
-from cotag.training.head_fit import CachedHead, Chosen, HeadLoop, Part, Solver, descend_head, solve_head
+from cotag.training.head_fit import (
+    CachedHead,
+    Chosen,
+    HeadLoop,
+    Part,
+    Solver,
+    descend_head,
+    require_solvable,
+    solve_head,
+)
 from cotag.training.optim import parameter_groups
 from cotag.training.trainer import LoopSettings, Trainer
 from cotag.types.index import Index
@@ -61,6 +72,31 @@ def fit(
     return fit_end_to_end(tagger, index, roles, recipe, folder, progress, resume)
 
 
+def told(roles: Roles, recipe: Recipe) -> tuple[str, ...]:
+    """Which images train, choose and judge, in words, as the recipe's way of fitting uses them."""
+    trains, chooses, judges = roles.told
+    count = fold_count(recipe, roles, FOLDS)
+    if count is not None:
+        images = len(roles.train) + len(roles.choose)
+        return f"trains and chooses: {images} images, in {count} stratified folds, seed {recipe.train.seed}", judges
+    if recipe.train.mode == "features" and recipe.train.refit:
+        chooses += "; they train too once they have chosen"
+    return trains, chooses, judges
+
+
+def require_positives(role: str, index: Index, rows: np.ndarray) -> None:
+    """Refuse images of a role of which none has a label.
+
+    Raises:
+        DataError: says which role has none.
+    """
+    what = {"train": "train", "choose": "choose", "test": "judge"}[role]
+    if not len(rows):
+        raise DataError(f"there is no image that can {what}; look at the splits and at the images that cannot be read")
+    if not any((index.targets(rows[start : start + 4096]) == 1).any() for start in range(0, len(rows), 4096)):
+        raise DataError(f"none of the {len(rows)} images that {what} has a label; look at the label file or the splits")
+
+
 def judge(logits_NK: np.ndarray, targets_NK: np.ndarray) -> dict[str, float]:
     """val_mAP and val_loss (mean BCE over the known entries) of the images that choose."""
     logits, targets = torch.from_numpy(logits_NK), torch.from_numpy(targets_NK)
@@ -75,6 +111,8 @@ def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, 
     """Compute features once, fit the head on them."""
     given, device = recipe.train, PartialState().device
     started = time.monotonic()
+    if given.optimizer == "lbfgs":
+        require_solvable(tagger.head)
     rows = np.concatenate([roles.train, roles.choose, roles.test])
     found = compute_features(tagger, index, rows, progress, recipe.data.bad_images, recipe.data.workers, device=device)
     extracted = time.monotonic()
@@ -82,13 +120,14 @@ def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, 
     parts = {}
     for role, difficult in (("train", recipe.data.difficult), ("choose", "unknown"), ("test", "unknown")):
         part = found.of(getattr(roles, role))
+        require_positives(role, index, part.rows)
         parts[role] = Part(part, index.targets(part.rows, difficult))
     tagger.head.to("cpu")
     folds_N = None
-    if given.optimizer == "lbfgs" and roles.split_off and given.folds != 1:
+    count = fold_count(recipe, roles, FOLDS)
+    if count is not None:
         both = np.concatenate([parts["train"].features.rows, parts["choose"].features.rows])
-        folds_N = stratified_folds(index, both, given.folds or FOLDS, given.seed)
-        progress.say(f"chooses: all {len(both)} training images, in {given.folds or FOLDS} folds")
+        folds_N = stratified_folds(index, both, count, given.seed)
     chosen = _fit_head(tagger, parts, recipe, folds_N, progress)
     fitted = time.monotonic()
     model = CachedHead(tagger.head)
@@ -147,6 +186,7 @@ def fit_end_to_end(
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         rows, logits = score_batches(model, held_out, state.device, progress, "validation", len(roles.choose))
+        require_positives("choose", index, rows)
         return judge(logits, index.targets(rows))
 
     if not resume:
@@ -170,6 +210,7 @@ def fit_end_to_end(
     for role in ("choose", "test"):
         judged = loader(getattr(roles, role), False)
         scores[role] = score_batches(tagger, judged, state.device, progress, role, len(getattr(roles, role)))
+        require_positives(role, index, scores[role][0])
         skipped.update(judged.skipped.reasons)
     progress.say(f"kept epoch {reached.best_epoch}, chosen by {given.choose_by}")
     seconds = {"fitting": fitted - started, "judging": time.monotonic() - fitted}

@@ -49,6 +49,19 @@ class RunFolder:
         for folder in (self.checkpoints, self.model, self.folder / "scores"):
             shutil.rmtree(folder, ignore_errors=True)
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether an epoch was finished that training can go on from."""
+        return (self.checkpoints / "last").is_dir()
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of a process that was killed while it wrote."""
+        for left in list(self.folder.rglob(".*.part")):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
     def scores(self, role: str) -> Path:
         """The Scores of a role's images."""
         return self.folder / "scores" / f"{role}.parquet"
@@ -124,9 +137,7 @@ def new_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> Ru
     """
     if out is not None:
         require_free(out, force)
-        folder = RunFolder(out)
-        folder.clear()
-        return folder
+        return RunFolder(out)
     number = 1
     while (RUNS / f"{name}-{number}").exists():
         number += 1

@@ -5,26 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from cotag.data.read import read
 from cotag.data.splits import Roles, assign_roles
-from cotag.errors import DataError, SettingError
+from cotag.errors import CotagError, ResumeError, SettingError
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.metrics import Report, evaluate
 from cotag.evaluation.report import write_report
 from cotag.models.bundle import save_tagger
 from cotag.models.tagger import Tagger, build_tagger
 from cotag.recipe import Recipe
-from cotag.registry import AUGMENTATIONS, HEADS, LOSSES, OPTIMIZERS, SCHEDULES
+from cotag.run.checks import check_recipe
 from cotag.run.environment import environment
-from cotag.run.fitting import Fitted, fit
+from cotag.run.fitting import Fitted, fit, require_positives, told
 from cotag.run.folder import RunFolder, new_folder
 from cotag.run.sections import run_sections
 from cotag.storage import write_json
@@ -88,14 +89,23 @@ def train(
     for line in (*begun.index.notes, *begun.roles.told):
         progress.say(line)
     settings, index, roles, folder = begun.recipe, begun.index, begun.roles, begun.folder
+    if resume is not None and settings.train.mode == "end_to_end" and not folder.has_checkpoint:
+        progress.say(f"{folder.folder}: no epoch was finished; begins at the first")
     set_seed(settings.train.seed)
     tagger = _tagger(settings, index)
     if resume is None:
+        # Only now: until here a wrong setting costs nothing of what the folder held.
+        folder.clear()
         settings.save(folder.recipe)
         folder.save_data(index, roles, "an Index" if isinstance(data, Index) else str(data))
     write_json(folder.environment, environment(settings.train.seed))
     seconds = {"reading": time.monotonic() - started}
-    fitted = fit(tagger, index, roles, settings, folder, progress, resume is not None)
+    try:
+        fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint)
+    except (CotagError, KeyboardInterrupt):
+        if folder.has_checkpoint:
+            progress.say(f"the last epoch that was finished is kept; to go on give --resume {folder.folder}")
+        raise
     report, sections = _finish(tagger, begun, fitted)
     seconds.update(fitted.seconds, total=time.monotonic() - started)
     write_json(
@@ -121,52 +131,32 @@ def _new(
     force: bool,
 ) -> _Begun:
     settings = Recipe.load(recipe, overrides)
-    check_names(settings)
+    check_recipe(settings)
+    folder = new_folder(out, _name(recipe), force)
     index = _index(data, settings)
     given = settings.data
     roles = assign_roles(index, given.train, given.choose, given.test, settings.train.seed)
-    _require_positives(index, roles)
-    return _Begun(settings, index, roles, new_folder(out, _name(recipe), force))
+    for role in ("train", "choose", "test"):
+        require_positives(role, index, getattr(roles, role))
+    return _Begun(settings, index, replace(roles, told=told(roles, settings)), folder)
 
 
 def _resumed(data: Data, resume: str | os.PathLike[str], overrides: Sequence[str]) -> _Begun:
     if overrides:
         raise SettingError("--resume takes the settings that the run began with; leave --set out, or train anew")
     folder = RunFolder(resume)
-    settings = Recipe.load(folder.recipe) if folder.recipe.is_file() else Recipe()
+    if not folder.recipe.is_file():
+        raise ResumeError(f"{folder.folder}: holds no run that can be resumed; train without --resume")
+    settings = Recipe.load(folder.recipe)
     index = _index(data, settings)
     folder.require_same_labels(index.label_space)
-    return _Begun(settings, index, folder.load_roles(index), folder)
+    roles = folder.load_roles(index)
+    folder.remove_leftovers()
+    return _Begun(settings, index, roles, folder)
 
 
 def _index(data: Data, recipe: Recipe) -> Index:
     return data if isinstance(data, Index) else read(data, **recipe.data.read)
-
-
-def check_names(recipe: Recipe) -> None:
-    """Refuse unknown names and settings of components before any work is done.
-
-    Raises:
-        SettingError: names the setting, and the nearest that there is.
-    """
-    fit_by = recipe.train
-    HEADS.check(recipe.model.head, recipe.model.head_args)
-    LOSSES.check(fit_by.loss, fit_by.loss_args)
-    SCHEDULES.check(fit_by.schedule, fit_by.schedule_args)
-    for name in recipe.data.augment:
-        AUGMENTATIONS.get(name)
-    if fit_by.optimizer != "lbfgs":
-        OPTIMIZERS.check(fit_by.optimizer, fit_by.optimizer_args)
-    if fit_by.mode == "features" and recipe.data.augment:
-        raise SettingError("data.augment: features are computed once; set train.mode=end_to_end to augment")
-    if fit_by.mode == "end_to_end" and fit_by.optimizer == "lbfgs":
-        raise SettingError("train.optimizer = lbfgs: solves a head on features; choose adamw or sgd for end_to_end")
-    if fit_by.mode == "end_to_end" and fit_by.weight_decay == "auto":
-        raise SettingError("train.weight_decay = auto: is chosen on features only; give a number for end_to_end")
-    if fit_by.optimizer != "lbfgs" and fit_by.folds is not None:
-        raise SettingError("train.folds: is for train.optimizer = lbfgs; leave it out, or choose lbfgs")
-    if fit_by.optimizer == "lbfgs" and (fit_by.loss != "bce" or fit_by.loss_args):
-        raise SettingError(f"train.optimizer = lbfgs: solves loss bce only, given {fit_by.loss}; choose adamw or sgd")
 
 
 def _name(recipe: str | os.PathLike[str] | Recipe) -> str:
@@ -182,7 +172,7 @@ def _tagger(recipe: Recipe, index: Index) -> Tagger:
         "std": recipe.data.std,
     }
     model = recipe.model
-    return build_tagger(
+    tagger = build_tagger(
         index.label_space,
         model.backbone,
         model.head,
@@ -191,17 +181,22 @@ def _tagger(recipe: Recipe, index: Index) -> Tagger:
         model.head_args,
         preprocessing,
     )
+    _require_size(tagger)
+    return tagger
 
 
-def _require_positives(index: Index, roles: Roles) -> None:
-    """Each role needs some label that is present and some image where it is not."""
-    for role in ("train", "choose", "test"):
-        rows = getattr(roles, role)
-        if not any((index.targets(rows[start : start + 4096]) == 1).any() for start in range(0, len(rows), 4096)):
-            what = {"train": "train", "choose": "choose", "test": "judge"}[role]
-            raise DataError(
-                f"none of the {len(rows)} images that {what} has a label; look at the label file or the splits"
-            )
+def _require_size(tagger: Tagger) -> None:
+    """Try one picture: not every backbone takes every size, and none says so before."""
+    size = tagger.preprocessing.image_size
+    try:
+        with torch.inference_mode():
+            tagger.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    except (RuntimeError, ValueError) as error:
+        raise SettingError(
+            f"data.image_size = {size}: backbone {tagger.settings['backbone']} does not take it "
+            f"({str(error).splitlines()[0]}); leave it null, or choose another"
+        ) from error
+    tagger.train()
 
 
 def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, list[Section]]:

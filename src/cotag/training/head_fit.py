@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -78,6 +78,19 @@ class Solver:
         return STRENGTHS if self.weight_decay == "auto" else (float(self.weight_decay),)
 
 
+def require_solvable(head: nn.Module) -> LinearHead:
+    """The head as one that the solver can fit.
+
+    Raises:
+        SettingError: it is not linear, or pools in a way that has parameters.
+    """
+    if not isinstance(head, LinearHead) or head.reads == "map":
+        raise SettingError(
+            "train.optimizer = lbfgs solves a linear head with avg or max pooling; choose adamw or sgd for another head"
+        )
+    return head
+
+
 def solve_head(head: nn.Module, train: Part, choose: Part, how: Solver, judge: Judge) -> Chosen:
     """Fit a linear head by the batched solver, for all strengths at once.
 
@@ -88,10 +101,7 @@ def solve_head(head: nn.Module, train: Part, choose: Part, how: Solver, judge: J
     Raises:
         SettingError: the head is another, or the strength is not above 0.
     """
-    if not isinstance(head, LinearHead) or head.reads == "map":
-        raise SettingError(
-            "train.optimizer = lbfgs solves a linear head with avg or max pooling; choose adamw or sgd for another head"
-        )
+    classifier = require_solvable(head).classifier
     if min(how.strengths) <= 0:
         raise SettingError(f"train.weight_decay = {how.weight_decay}: lbfgs needs a strength above 0")
     both = joined(train, choose)
@@ -114,8 +124,8 @@ def solve_head(head: nn.Module, train: Part, choose: Part, how: Solver, judge: J
         final = both if how.refit else train
         probe, best = fit_linear_probe(*_tensors(final), (chosen.weight_decay,), how.iterations), 0
     with torch.no_grad():
-        head.classifier.weight.copy_(probe.weights_RKD[best])
-        head.classifier.bias.copy_(probe.bias_RK[best])
+        classifier.weight.copy_(probe.weights_RKD[best])
+        classifier.bias.copy_(probe.bias_RK[best])
     return chosen
 
 
@@ -189,7 +199,8 @@ def descend_head(
         weight_decay: the strength, or ``auto`` for the best of DECAYS on ``choose``.
         judge: (logits_NK, targets_NK) -> val_mAP and val_loss.
         how: the loop's settings.
-        refit: fit once more with the images that chose, for the number of epochs that they chose.
+        refit: fit once more with the images that chose, for the number of epochs that they chose; the learning
+            rate falls as far as it had fallen by then.
     """
 
     def evaluate(model: nn.Module) -> dict[str, float]:
@@ -213,8 +224,11 @@ def descend_head(
     chosen = Chosen(decay, history, *score_batches(CachedHead(head), held_out))
     if refit and epochs:
         head.load_state_dict(start)
-        loop = LoopSettings(epochs, how.loop.warmup_epochs, how.loop.clip_norm, choose_by="last")
-        how.fit(head, joined(train, choose), decay, lambda model: {}, loop, Silent())
+        warmup = how.loop.warmup_epochs
+        loop = LoopSettings(epochs, warmup, how.loop.clip_norm, choose_by="last")
+        share = max(0.0, epochs - warmup) / max(1e-9, how.loop.epochs - warmup)
+        again = replace(how, schedule=lambda done: how.schedule(done * share))
+        again.fit(head, joined(train, choose), decay, lambda model: {}, loop, Silent())
     return chosen
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from cotag.errors import SettingError
+
 Schedule = Callable[[float], float]
 
 
@@ -14,7 +16,9 @@ def constant() -> Schedule:
 
 
 def cosine(floor: float = 0.0) -> Schedule:
-    """Half a cosine from 1 to ``floor``."""
+    """Half a cosine from 1 to ``floor``, a share of the start in [0, 1]."""
+    if not 0 <= floor <= 1:
+        raise SettingError(f"schedule_args.floor = {floor}: must be from 0 to 1")
     return lambda done: floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
 
 

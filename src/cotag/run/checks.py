@@ -1,0 +1,75 @@
+"""Settings that contradict each other or the data, refused before any work is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cotag.data.splits import Roles
+from cotag.errors import SettingError
+from cotag.recipe import Recipe, TrainSettings
+from cotag.registry import AUGMENTATIONS, HEADS, LOSSES, OPTIMIZERS, SCHEDULES
+
+LOOP_SETTINGS = (
+    *("batch_size", "learning_rate", "optimizer_args", "schedule", "schedule_args"),
+    *("warmup_epochs", "clip_norm", "patience"),
+)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse unknown names and settings of components, and settings that this way of fitting would not use.
+
+    Raises:
+        SettingError: names the setting, and the nearest that there is or what to do.
+    """
+    given = recipe.train
+    HEADS.check(recipe.model.head, recipe.model.head_args)
+    LOSSES.check(given.loss, given.loss_args)
+    SCHEDULES.check(given.schedule, given.schedule_args)
+    for name in recipe.data.augment:
+        AUGMENTATIONS.get(name)
+    if given.optimizer != "lbfgs":
+        OPTIMIZERS.check(given.optimizer, given.optimizer_args)
+    if given.mode == "features":
+        if recipe.data.augment:
+            raise SettingError("data.augment: features are computed once; set train.mode=end_to_end to augment")
+        _refuse_unused(given, ("backbone_rate",), "train.mode = features", "train.mode=end_to_end")
+    else:
+        if given.optimizer == "lbfgs":
+            raise SettingError("train.optimizer = lbfgs: solves a head on features; choose adamw or sgd for end_to_end")
+        if given.weight_decay == "auto":
+            raise SettingError("train.weight_decay = auto: is chosen on features only; give a number for end_to_end")
+        _refuse_unused(given, ("refit", "folds"), "train.mode = end_to_end", "train.mode=features")
+    if given.optimizer != "lbfgs" and given.folds is not None:
+        raise SettingError("train.folds: is for train.optimizer = lbfgs; leave it out, or choose lbfgs")
+    if given.optimizer == "lbfgs":
+        if given.loss != "bce" or given.loss_args:
+            raise SettingError(
+                f"train.optimizer = lbfgs: solves loss bce only, given {given.loss}; choose adamw or sgd"
+            )
+        _refuse_unused(given, LOOP_SETTINGS, "train.optimizer = lbfgs", "adamw or sgd")
+
+
+def _refuse_unused(given: TrainSettings, names: tuple[str, ...], by: str, other: str) -> None:
+    """Refuse settings that were changed and would be ignored."""
+    defaults: dict[str, Any] = TrainSettings().model_dump()
+    changed = [f"train.{name}" for name in names if getattr(given, name) != defaults[name]]
+    if changed:
+        raise SettingError(f"{' and '.join(changed)}: {by} does not use it; leave it out, or choose {other}")
+
+
+def fold_count(recipe: Recipe, roles: Roles, default: int) -> int | None:
+    """In how many folds the training images choose; None where a part of them or another split does.
+
+    Raises:
+        SettingError: folds are asked for and a split of its own chooses.
+    """
+    given = recipe.train
+    if given.optimizer != "lbfgs" or given.folds == 1:
+        return None
+    if roles.split_off:
+        return given.folds or default
+    if given.folds is not None:
+        raise SettingError(
+            f"train.folds = {given.folds}: a split of its own chooses here; leave it out, or set data.choose to a share"
+        )
+    return None
