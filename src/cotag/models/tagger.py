@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cotag.data.transforms import Preprocessing
+from cotag.errors import SettingError
 from cotag.models.backbone import Backbone
 from cotag.models.features import Features
 from cotag.registry import HEADS
@@ -82,8 +83,9 @@ def build_tagger(
         SettingError: an unknown name or argument.
         WeightsError: weights that do not fit.
     """
-    HEADS.get(head)
     HEADS.check(head, dict(head_args or {}))
+    for name in {"num_features", "num_labels"} & set(head_args or {}):
+        raise SettingError(f"head {head}: {name} comes from the backbone and the data; leave it out of head_args")
     body = Backbone(backbone, backbone_args, weights)
     given = {key: value for key, value in (preprocessing or {}).items() if value is not None}
     prepare = Preprocessing(**{**body.input, **given})
