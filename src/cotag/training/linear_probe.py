@@ -14,6 +14,7 @@ from torch import Tensor
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 COLUMNS_AT_ONCE = 4096
+ENTRIES_AT_ONCE = 2**26
 MEMORY = 8
 
 
@@ -42,7 +43,7 @@ def fit_linear_probe(
     known_NK: Tensor,
     strengths: Sequence[float] = STRENGTHS,
     iterations: int = 200,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-5,
 ) -> LinearProbe:
     """Minimize, for each label and strength, mean BCE over the known samples + strength / 2 * ||w||^2.
 
@@ -108,7 +109,8 @@ class _Problem:
 
     def __init__(self, features_ND: Tensor, targets_NK: Tensor, known_NK: Tensor, strengths: Sequence[float]) -> None:
         features = features_ND.float()
-        self.mean = features.mean(0)
+        # In double precision a constant feature centers to exactly 0, and not to noise that is then scaled up.
+        self.mean = features.double().mean(0).float()
         features = features - self.mean
         self.scale = features.square().mean().sqrt().clamp(min=1e-12)
         self.features, self._back = _rotated(features / self.scale)
@@ -117,7 +119,8 @@ class _Problem:
 
     def blocks(self, copies: int) -> list[slice]:
         """Slices of labels that keep the number of columns within bounds."""
-        size = max(1, COLUMNS_AT_ONCE // (copies * len(self.strengths)))
+        columns = min(COLUMNS_AT_ONCE, ENTRIES_AT_ONCE // len(self.features))
+        size = max(1, columns // (copies * len(self.strengths)))
         count = self.targets.shape[1]
         return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
@@ -141,11 +144,13 @@ def _rotated(features_ND: Tensor) -> tuple[Tensor, Tensor | None]:
     count, width = features_ND.shape
     if count >= width:
         return features_ND, None
-    values, vectors = torch.linalg.eigh((features_ND @ features_ND.T).double())
+    features_ND = features_ND.double()
+    # Products in single precision would turn the direction that centering removed into a feature of noise.
+    values, vectors = torch.linalg.eigh(features_ND @ features_ND.T)
     sizes = values.clamp(min=0).sqrt()
     kept = sizes > sizes.max() * 1e-6
     vectors, sizes = vectors[:, kept], sizes[kept]
-    back = features_ND.T.double() @ (vectors / sizes)
+    back = features_ND.T @ (vectors / sizes)
     return (vectors * sizes).float(), back.float()
 
 
@@ -173,7 +178,8 @@ class _Columns:
         point = self.solution.clone()
         logits = self.inputs @ point
         gradient = self._gradient(logits, point)
-        limit = tolerance * gradient.norm(dim=0).clamp(min=1e-6)
+        # Sums in single precision do not tell smaller gradients from 0.
+        limit = (tolerance * gradient.norm(dim=0)).clamp(min=1e-7)
         history: list[tuple[Tensor, Tensor, Tensor]] = []
         taken = 0
         for taken in range(1, iterations + 1):  # noqa: B007
