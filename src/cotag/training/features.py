@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from cotag.models.tagger import Tagger
 from cotag.storage import cache_folder, whole_folder, write_json
 from cotag.types.batch import Batch
 from cotag.types.index import Index
-from cotag.types.progress import Progress
+from cotag.types.progress import Progress, Task
 
 VERSION = 1
 PART_IMAGES = 4096
@@ -52,7 +52,7 @@ class FeatureBank:
         try:
             features = np.load(part / FEATURES, mmap_mode="r")
             digests = np.load(part / DIGESTS)
-        except (OSError, ValueError):
+        except (OSError, EOFError, ValueError):
             # A part that was cut is no loss: its images are computed anew.
             return
         if len(features) != len(digests):
@@ -136,14 +136,15 @@ def compute_features(
 ) -> FeatureSet:
     """The features that the tagger's head reads, from the bank where they are, else through the backbone once.
 
-    Interrupted, it keeps each part that was complete, and a later call goes on from there.
+    Stopped by an error, it keeps what it computed; killed, it keeps each part that was complete. A later call goes
+    on from there.
 
     Args:
         rows: row numbers of the Index.
         bad_images: ``stop`` or ``skip``; see ``cotag.data.loader.Loader``.
 
     Raises:
-        ImageError: an image cannot be read and ``bad_images`` is ``stop``.
+        ImageError: an image cannot be read and ``bad_images`` is ``stop``, or none can be read.
         StorageError: the disk is full; what was complete stays.
     """
     reads = str(tagger.head.reads)
@@ -154,31 +155,61 @@ def compute_features(
         images = ImageRows(index, tagger.preprocessing)
         loader = Loader(images, BatchOrder(np.array(missing), batch_size), "unknown", bad_images, workers)
         tagger = tagger.to(device).to(memory_format=torch.channels_last).eval()
-        waiting: tuple[list[bytes], list[np.ndarray]] = ([], [])
         with progress.task(f"features ({tagger.settings['backbone']})", len(missing)) as task:
-            for batch in loader:
-                waiting[0].extend(digests[int(row)] for row in batch.rows_B)
-                waiting[1].append(_of_batch(tagger, batch, reads, device))
-                task.advance(len(batch))
-                if len(waiting[0]) >= PART_IMAGES:
-                    bank.add(waiting[0], np.concatenate(waiting[1]))
-                    waiting = ([], [])
-            if waiting[0]:
-                bank.add(waiting[0], np.concatenate(waiting[1]))
-        skipped.update(loader.skipped.reasons)
-    kept = [int(row) for row in rows if int(row) in digests and digests[int(row)] in bank]
+            _fill(bank, (_of_batch(tagger, batch, reads, device) for batch in loader), digests, task)
+        skipped.update(_with_copies(loader.skipped.reasons, digests, index))
+    kept = [int(row) for row in rows if int(row) not in skipped]
+    if not kept and len(rows):
+        raise ImageError(f"none of the {len(rows)} images can be read; the first: {next(iter(skipped.values()))}")
     found = bank.get([digests[row] for row in kept])
-    return FeatureSet(found, np.array(kept, dtype=np.int64), skipped, len(missing))
+    computed = sum(row not in skipped for row in missing)
+    return FeatureSet(found, np.array(kept, dtype=np.int64), skipped, computed)
 
 
-def _of_batch(tagger: Tagger, batch: Batch, reads: str, device: torch.device | str) -> np.ndarray:
+def _fill(
+    bank: FeatureBank, computed: Iterable[tuple[np.ndarray, np.ndarray]], digests: dict[int, bytes], task: Task
+) -> None:
+    """Put rows and their features into the bank, part by part; what stops this loses none that were computed."""
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def keep() -> None:
+        if waiting:
+            rows, features = (np.concatenate(pieces) for pieces in zip(*waiting, strict=True))
+            waiting.clear()
+            bank.add([digests[int(row)] for row in rows], features)
+
+    try:
+        for piece in computed:
+            waiting.append(piece)
+            task.advance(len(piece[0]))
+            if sum(len(rows) for rows, _ in waiting) >= PART_IMAGES:
+                keep()
+    finally:
+        keep()
+
+
+def _with_copies(reasons: dict[int, str], digests: dict[int, bytes], index: Index) -> dict[int, str]:
+    """The rows that could not be decoded, and those whose files are copies of them, with the reason."""
+    by_digest = {digests[row]: reason for row, reason in reasons.items()}
+    copies = {
+        row: f"{index.image(row)} (row {row}): is a copy of {by_digest[digest]}"
+        for row, digest in digests.items()
+        if digest in by_digest and row not in reasons
+    }
+    return {**reasons, **copies}
+
+
+def _of_batch(tagger: Tagger, batch: Batch, reads: str, device: torch.device | str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a batch and their features."""
     with torch.inference_mode():
         images = batch.images_BCHW.to(device).to(memory_format=torch.channels_last)
         found = tagger.features(images)
         if reads == "map":
             # A map is large; half precision keeps 3 digits of each value.
-            return found.full_map().contiguous().half().cpu().numpy()
-        return found.pool(reads).float().cpu().numpy()
+            kept = found.full_map().contiguous().half()
+        else:
+            kept = found.pool(reads).float()
+    return batch.rows_B.numpy(), kept.cpu().numpy()
 
 
 def digest_images(index: Index, rows: np.ndarray, bad_images: str) -> tuple[dict[int, bytes], dict[int, str]]:
