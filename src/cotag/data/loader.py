@@ -73,7 +73,9 @@ class BatchOrder:
         batch_size: rows in a batch of one process; the last batch may be smaller.
         shuffle: another order in each epoch.
         seed: of the order; the same seed gives the same order, however many workers there are.
-        rank, processes: batch b goes to process b modulo ``processes``.
+        rank, processes: process ``rank`` of ``processes`` takes every ``processes``-th row of what they take
+            together in one step, ``batch_size`` times ``processes`` rows. All take the same number of steps; where
+            the last one has fewer rows than processes, rows are repeated.
     """
 
     def __init__(
@@ -90,14 +92,15 @@ class BatchOrder:
         order = self.rows
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
-        starts = range(0, len(order), self.batch_size)
-        for number, start in enumerate(starts):
-            if number % self.processes == self.rank:
-                yield [(self.epoch, int(row)) for row in order[start : start + self.batch_size]]
+        together = self.batch_size * self.processes
+        for start in range(0, len(order), together):
+            rows = order[start : start + together]
+            # A process without a batch would leave the others waiting for its gradient.
+            rows = rows if len(rows) >= self.processes else np.resize(rows, self.processes)
+            yield [(self.epoch, int(row)) for row in rows[self.rank :: self.processes]]
 
     def __len__(self) -> int:
-        batches = -(-len(self.rows) // self.batch_size)
-        return len(range(self.rank, batches, self.processes))
+        return -(-len(self.rows) // (self.batch_size * self.processes))
 
 
 class Loader:
@@ -137,6 +140,8 @@ class Loader:
             batch_sampler=order,
             num_workers=count,
             collate_fn=_stack,
+            # Without its own, it draws from training's random state: a resumed run would differ from a whole one.
+            generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=count > 0,
             prefetch_factor=4 if count else None,

@@ -70,7 +70,7 @@ class Checkpoints:
         path = self.folder / "last" / OPTIMIZER
         _load_into(model, self.folder / "last" / MODEL)
         try:
-            saved = torch.load(path, weights_only=True)
+            saved = torch.load(path, map_location="cpu", weights_only=True)
             optimizer.load_state_dict(saved["optimizer"])
         except Exception as error:
             raise ResumeError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train again") from None

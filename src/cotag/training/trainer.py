@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from cotag.errors import NonFiniteLoss, TrainingError
+from cotag.errors import NonFiniteLoss, ResumeError, TrainingError, listing
 from cotag.storage import write_text
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
@@ -99,7 +99,9 @@ class Trainer:
             ResumeError, LabelSpaceError: there is nothing to resume from, or it is of other labels.
         """
         plain = self.accelerator.unwrap_model(self.model)
-        if resume and self.checkpoints is not None:
+        if resume:
+            if self.checkpoints is None:
+                raise ResumeError("this training keeps no checkpoints; train without resume")
             state = self.checkpoints.load_last(plain, self.optimizer, label_hash)
             progress.say(f"resumed after epoch {state.epoch} of {self.settings.epochs}")
         else:
@@ -124,7 +126,7 @@ class Trainer:
         self.model.train()
         steps = self.settings.epochs * len(batches)
         warmup = round(self.settings.warmup_epochs * len(batches))
-        total, samples = 0.0, 0
+        total, samples = 0.0, 0.0
         for number, batch in enumerate(batches.epoch(epoch)):
             scale = factor(self.schedule, (epoch - 1) * len(batches) + number, steps, warmup)
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -133,40 +135,62 @@ class Trainer:
             loss = self.criterion.total(self.criterion(self.model(batch.images_BCHW), batch))
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise NonFiniteLoss(self._not_finite(value, epoch, batch))
+                raise NonFiniteLoss(self._not_finite(value, epoch, self._named(batch)))
             self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss)
+            self.accelerator.backward(loss * self._share(batch))
             if self.settings.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
             self.optimizer.step()
             total, samples = total + value * len(batch), samples + len(batch)
             task.advance(1, epoch=epoch, loss=f"{total / samples:.4f}")
+        total, samples = self._summed([total, samples])
         if not samples:
             raise TrainingError("no image could be read for training; look at the paths and at data.bad_images")
         return total / samples
+
+    def _share(self, batch: Batch) -> float:
+        """The factor that makes the mean of the processes' gradients that of all their known entries."""
+        if self.accelerator.num_processes == 1:
+            return 1.0
+        known = float(batch.known_BK.sum())
+        return known * self.accelerator.num_processes / max(1.0, self._summed([known])[0])
+
+    def _summed(self, values: list[float]) -> list[float]:
+        """Numbers summed over all processes."""
+        if self.accelerator.num_processes == 1:
+            return values
+        numbers = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        found: list[float] = self.accelerator.reduce(numbers, "sum").tolist()
+        return found
 
     def _judge(self, state: TrainingState, epoch: int, row: dict[str, float], progress: Progress) -> None:
         """Validate, keep the better weights, write the checkpoint."""
         plain = self.accelerator.unwrap_model(self.model)
         found = self.evaluate(plain)
+        # Weights that are spoiled must not replace the last checkpoint.
+        if not math.isfinite(found.get("val_loss", 0.0)):
+            raise NonFiniteLoss(self._not_finite(found["val_loss"], epoch, "that choose"))
         state.epoch = epoch
         state.history.append({"epoch": epoch, **row, **found})
         value = choosing_value({**found, "epoch": epoch}, self.settings.choose_by)
-        better = value > state.best_value or epoch == 0
+        if math.isnan(value):
+            raise TrainingError(
+                "val_mAP is not a number: no image that chooses has a label; give others by data.choose, "
+                "or set train.choose_by=loss"
+            )
+        better = epoch == 0 or value > state.best_value
         if better:
             state.best_epoch, state.best_value = epoch, value
         shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items() if name != "seconds")
         progress.say(f"epoch {epoch}: {shown}{'  best' if better else ''}")
-        if not self.accelerator.is_main_process:
-            return
         if self.checkpoints is None:
             if better:
                 self._best = {key: tensor.detach().clone() for key, tensor in plain.state_dict().items()}
-            return
-        if better:
-            self.checkpoints.save_best(plain)
-        self.checkpoints.save_last(plain, self.optimizer, state)
-        write_history(self.checkpoints.folder.parent / "metrics.jsonl", state.history)
+        elif self.accelerator.is_main_process:
+            if better:
+                self.checkpoints.save_best(plain)
+            self.checkpoints.save_last(plain, self.optimizer, state)
+            write_history(self.checkpoints.folder.parent / "metrics.jsonl", state.history)
 
     def _load_best(self, plain: nn.Module) -> None:
         self.accelerator.wait_for_everyone()
@@ -175,12 +199,13 @@ class Trainer:
         elif self._best:
             plain.load_state_dict(self._best)
 
-    def _not_finite(self, value: float, epoch: int, batch: Batch) -> str:
-        names = ", ".join(self.name_of(int(row)) for row in batch.rows_B[:8])
-        more = f" and {len(batch) - 8} more" if len(batch) > 8 else ""
+    def _named(self, batch: Batch) -> str:
+        return listing([self.name_of(int(row)) for row in batch.rows_B], 8)
+
+    def _not_finite(self, value: float, epoch: int, images: str) -> str:
         kept = f"; the last checkpoint is in {self.checkpoints.folder}" if self.checkpoints else ""
         return (
-            f"epoch {epoch}: the loss became {value} on the images {names}{more}; "
+            f"epoch {epoch}: the loss became {value} on the images {images}; "
             f"lower train.learning_rate or set train.clip_norm{kept}"
         )
 
