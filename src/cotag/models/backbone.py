@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,33 @@ class Backbone(nn.Module):
             load_weights(self.body, weights, name)
 
     def forward(self, images_BCHW: Tensor) -> Features:
-        """Features of normalized float images."""
-        found = self._forward_features(images_BCHW)
+        """Features of normalized float images.
+
+        Raises:
+            SettingError: the model does not take images of this size, or does not give one feature map.
+        """
+        try:
+            found = self._forward_features(images_BCHW)
+        except AssertionError as error:
+            side = images_BCHW.shape[-1]
+            raise SettingError(
+                f"backbone {self.name}: does not take {side} x {side} pixels ({error}); set data.image_size="
+                f"{self.input['image_size']}, or model.backbone_args={{img_size: {side}}}"
+            ) from error
         if isinstance(found, tuple | list):
             found = found[-1]
         if found.ndim == 3:
-            return Features(self._grid(found[:, getattr(self.body, "num_prefix_tokens", 0) :], images_BCHW))
-        if found.ndim == 4:
-            last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
-            return Features(found.permute(0, 3, 1, 2) if last else found)
-        return Features(found[:, :, None, None])
+            found = self._grid(found[:, getattr(self.body, "num_prefix_tokens", 0) :], images_BCHW)
+        elif found.ndim == 4 and getattr(self.body, "output_fmt", "NCHW") == "NHWC":
+            found = found.permute(0, 3, 1, 2)
+        elif found.ndim == 2:
+            found = found[:, :, None, None]
+        if found.shape[1] != self.num_features:
+            raise SettingError(
+                f"backbone {self.name}: gives {found.shape[1]} features where {self.num_features} are declared, "
+                "so it has no single feature map; choose another"
+            )
+        return Features(found)
 
     def _grid(self, tokens_BTD: Tensor, images_BCHW: Tensor) -> Tensor:
         count = tokens_BTD.shape[1]
@@ -75,16 +93,19 @@ def _create(name: str, args: dict[str, Any], pretrained: bool) -> nn.Module:
         raise SettingError(f"backbone {name!r} is not a timm model{suggestion(name, timm.list_models())}")
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **args)
-    except TypeError as error:
-        raise SettingError(f"backbone {name}: backbone_args {args}: {str(error).split(') ')[-1]}") from None
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"backbone {name}: its weights could not be fetched from the hub ({reason}); "
-            "connect, or set model.weights to a safetensors file or to none"
-        ) from error
+    # timm checks its arguments, and what the hub gives, with exceptions of every kind.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, OSError) or (pretrained and isinstance(error, RuntimeError)):
+            raise WeightsError(
+                f"backbone {name}: could not be fetched from the hub ({reason}); "
+                "connect, or set model.weights to a safetensors file or to none"
+            ) from error
+        if not args:
+            raise SettingError(f"backbone {name}: {reason}; choose another") from error
+        raise SettingError(f"backbone {name}: backbone_args {args}: {reason.split('() ')[-1]}") from error
+    if not hasattr(model, "forward_features"):
+        raise SettingError(f"backbone {name}: backbone_args {args} make something else of it; leave them out")
     return model
 
 
@@ -127,8 +148,6 @@ def parameter_count(model: nn.Module) -> int:
 
 def fingerprint(model: nn.Module) -> str:
     """16 hexadecimal digits that change with any weight or buffer of the model."""
-    import hashlib
-
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode())

@@ -49,6 +49,13 @@ class Tagger(nn.Module):
         self.register_buffer("scale", 1 / scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
 
+    def train(self, mode: bool = True) -> Tagger:
+        """Switch to training or evaluation; a backbone that is frozen stays in evaluation, its running means too."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
+            self.backbone.eval()
+        return self
+
     def features(self, images_BCHW: Tensor) -> Features:
         """Features of images with values 0 to 255 (uint8 or float), float (B, 3, H, W)."""
         normalized = images_BCHW * self.scale - self.shift
