@@ -10,13 +10,14 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from cotag.errors import WeightsError, listing
+from cotag.errors import LabelSpaceError, WeightsError, listing
 from cotag.models.tagger import Tagger, build_tagger
 from cotag.storage import whole_folder, write_json
 from cotag.types.labels import LabelSpace
 
 WEIGHTS = "weights.safetensors"
 SETTINGS = "settings.json"
+KEYS = ("backbone", "backbone_args", "head", "head_args", "preprocessing", "label_space", "decision")
 
 
 def save_tagger(
@@ -45,9 +46,13 @@ def load_tagger(folder: str | os.PathLike[str]) -> tuple[Tagger, dict[str, Any]]
 
     Raises:
         WeightsError: the folder holds no model, a file of it is damaged, or weights and settings do not fit.
+        LabelSpaceError: the label names were changed after saving.
     """
     about = read_settings(folder)
-    space = LabelSpace.from_json(about["label_space"])
+    try:
+        space = LabelSpace.from_json(about["label_space"])
+    except LabelSpaceError as error:
+        raise LabelSpaceError(f"{Path(folder) / SETTINGS}: {error}; train or copy the model again") from None
     tagger = build_tagger(
         space,
         about["backbone"],
@@ -76,14 +81,18 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(folder) / SETTINGS
     try:
         about: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise WeightsError(
             f"{folder}: holds no model ({SETTINGS} is missing); give a run folder or its model folder"
         ) from None
     except ValueError as error:
         raise WeightsError(f"{path}: is not JSON ({error}); train or copy the model again") from None
-    if about.get("cotag_model") != 1:
-        raise WeightsError(f"{path}: is not a model of this version (cotag_model = {about.get('cotag_model')})")
+    version = about.get("cotag_model") if isinstance(about, dict) else None
+    if version != 1:
+        raise WeightsError(f"{path}: is not a model of this version (cotag_model = {version}, wanted 1)")
+    missing = [key for key in KEYS if key not in about]
+    if missing:
+        raise WeightsError(f"{path}: lacks {listing(missing)}; train or copy the model again")
     return about
 
 
