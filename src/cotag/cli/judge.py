@@ -31,9 +31,8 @@ def stats(
 
     if out:
         require_free(out, force)
-    progress = TerminalProgress()
     index = read_data(data, **reader_options(read))
-    sections = statistics(index, pixels=pixels, progress=progress)
+    sections = statistics(index, pixels=pixels, progress=TerminalProgress())
     if out:
         write_report(sections, out, f"Statistics of {data}", repr(index), force)
     if as_json:
@@ -46,15 +45,19 @@ def stats(
 
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL|SCORES]", help="A run or model folder, or a Scores file.")
+        str | None, typer.Argument(metavar="MODEL|SCORES", help="A run or model folder, or a Scores file.")
     ] = None,
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="The data, where a model is given.")] = None,
-    split: Annotated[str | None, typer.Option(help="The split to judge on; 'all' for every image.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="The data, where a model is given.")] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The split to judge on; 'all' for every image.")
+    ] = None,
     scores: Annotated[str | None, typer.Option(metavar="CSV", help="Scores of any program, instead.")] = None,
     targets: Annotated[str | None, typer.Option(metavar="CSV", help="The targets that belong to --scores.")] = None,
-    kind: Annotated[str | None, typer.Option(help="What --scores holds: logit or probability.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="What --scores holds: logit or probability.")] = None,
     read: Read = None,
-    skip_bad: Annotated[bool, typer.Option(help="Leave out pictures that cannot be read, and count them.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and count them.")
+    ] = False,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Also save the Scores (Parquet).")] = None,
     force: Force = False,
     as_json: Json = False,
@@ -73,9 +76,10 @@ def evaluate(
 
     if out:
         require_free(out, force)
-    progress = TerminalProgress()
     decision = Decision()
-    if scores or targets:
+    if data is None and (split or read or skip_bad):
+        raise SettingError("--split, --read and --skip-bad are for MODEL DATA; leave them out, or give both")
+    if scores or targets or kind:
         if model or not (scores and targets and kind):
             raise SettingError("give --scores CSV --targets CSV --kind logit|probability together, and no MODEL")
         found = read_csv_pair(scores, targets, kind)
@@ -88,7 +92,7 @@ def evaluate(
     else:
         from cotag.run.judge import score_model
 
-        found, decision = score_model(model, data, reader_options(read), split, skip_bad, progress)
+        found, decision = score_model(model, data, reader_options(read), split, skip_bad, TerminalProgress())
     if out:
         found.save(out)
     report = judge(found, decision)

@@ -12,7 +12,10 @@ from cotag.errors import SettingError, suggestion
 
 def list_names(
     what: Annotated[
-        str, typer.Argument(help="recipes, readers, heads, losses, optimizers, schedules, augmentations or backbones.")
+        str,
+        typer.Argument(
+            metavar="WHAT", help="recipes, readers, heads, losses, optimizers, schedules, augmentations or backbones."
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 
@@ -16,6 +15,7 @@ app = typer.Typer(
     name="cotag",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="From a folder of labelled pictures to a trained, judged, saved multi-label tagger.",
@@ -25,12 +25,15 @@ app = typer.Typer(
         "--debug anywhere shows the traceback of an error."
     ),
 )
-app.command("demo")(train.demo)
-app.command("stats")(judge.stats)
-app.command("train")(train.train)
-app.command("evaluate")(judge.evaluate)
-app.command("predict")(predict.predict)
-app.command("list")(listing.list_names)
+app.command("demo", short_help="A whole run on pictures drawn here, offline.")(train.demo)
+app.command("stats", short_help="What is in the data, and what is wrong.")(judge.stats)
+app.command("train", short_help="Train, judge and save a tagger.")(train.train)
+app.command("evaluate", short_help="Judge a model, or anyone's scores.")(judge.evaluate)
+app.command("predict", short_help="Labels and scores of pictures.")(predict.predict)
+app.command("list", short_help="The names that recipes may use.")(listing.list_names)
+
+# The exit code that a shell gives to what Ctrl-C ended.
+INTERRUPTED = 130
 
 
 def _version(wanted: bool) -> None:
@@ -60,9 +63,12 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         sys.exit(f"cotag: {error}")
-    except KeyboardInterrupt:
-        sys.exit("cotag: interrupted; what was finished is kept")
-    except BrokenPipeError:
-        # The reader of our output went away (head); there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"cotag: {where}{error.strerror or error}; look at the path, its permissions and the space left")
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("cotag: interrupted; what was finished is kept", file=sys.stderr)
+        raise

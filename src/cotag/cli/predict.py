@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -17,15 +17,18 @@ from cotag.errors import SettingError, suggestion
 if TYPE_CHECKING:
     from cotag.inference.predictor import Prediction, TaggerPredictor
 
+    Put = Callable[[Prediction], None]
+
 FORMATS = ("table", "csv", "jsonl")
+WIDEST = 60
 
 
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder or its model folder.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders and patterns.")],
-    form: Annotated[str, typer.Option("--format", help="table, csv or jsonl.")] = "table",
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Files, folders and patterns.")],
+    form: Annotated[str, typer.Option("--format", metavar="NAME", help="table, csv or jsonl.")] = "table",
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write there instead of to stdout.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures at a time.")] = 32,
     force: Force = False,
 ) -> None:
     """Labels and scores of pictures.
@@ -46,8 +49,9 @@ def predict(
     predictor = load(model)
     write = {"table": _table, "csv": _csv, "jsonl": _jsonl}[form]
     failed = 0
+    width = min(WIDEST, max(len(str(path)) for path in paths))
     with _stream(out) as stream:
-        put = write(predictor, stream)
+        put = write(predictor, stream, width)
         for prediction in _shown(predictor.predict(paths, batch_size, skip_bad=True), len(paths)):
             failed += bool(prediction.error)
             if prediction.error:
@@ -81,7 +85,7 @@ def _shown(predictions: Iterator[Prediction], total: int) -> Iterator[Prediction
             task.advance()
 
 
-def _table(predictor: TaggerPredictor, stream: TextIO):  # type: ignore[no-untyped-def]
+def _table(predictor: TaggerPredictor, stream: TextIO, width: int) -> Put:
     """Aligned text: the image, then its labels with their probability."""
 
     def put(prediction: Prediction) -> None:
@@ -92,12 +96,12 @@ def _table(predictor: TaggerPredictor, stream: TextIO):  # type: ignore[no-untyp
         elif not shown:
             best = max(scores, key=lambda name: scores[name])
             shown = f"(none; the most probable is {best} {scores[best]:.2f})"
-        print(f"{prediction.image:<32}  {shown}", file=stream)
+        print(f"{prediction.image:<{width}}  {shown}", file=stream)
 
     return put
 
 
-def _csv(predictor: TaggerPredictor, stream: TextIO):  # type: ignore[no-untyped-def]
+def _csv(predictor: TaggerPredictor, stream: TextIO, width: int) -> Put:
     """Columns image, labels (separated by a bar) and the probability of each label."""
     writer = csv.writer(stream, lineterminator="\n")
     names = predictor.label_space.names
@@ -110,7 +114,7 @@ def _csv(predictor: TaggerPredictor, stream: TextIO):  # type: ignore[no-untyped
     return put
 
 
-def _jsonl(predictor: TaggerPredictor, stream: TextIO):  # type: ignore[no-untyped-def]
+def _jsonl(predictor: TaggerPredictor, stream: TextIO, width: int) -> Put:
     """One JSON object for each image: image, labels, scores; or image and error."""
 
     def put(prediction: Prediction) -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from cotag.evaluation.report import plain
 from cotag.types.section import Section
 
 BAR_WIDTH = 24
@@ -68,7 +69,7 @@ class TerminalProgress:
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=1))
+    print(json.dumps(plain(value), ensure_ascii=False, indent=1, allow_nan=False))
 
 
 def print_sections(sections: Sequence[Section], most_rows: int = 40) -> None:
@@ -88,18 +89,17 @@ def _table(section: Section, most_rows: int) -> Table:
     rows = list(section.rows[:most_rows])
     numeric = [all(isinstance(row[k], int | float | None) for row in rows) for k in range(len(section.columns))]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name, is_number in zip(section.columns, numeric, strict=True):
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     bars = list(section.columns).index(section.bars) if section.bars else None
-    largest = 0.0
-    if bars is not None:
-        table.add_column("", no_wrap=True)
-        largest = max((float(row[bars] or 0) for row in rows), default=0.0)
+    largest = max((float(row[bars] or 0) for row in rows), default=0.0) if bars is not None else 0.0
+    for place, (name, is_number) in enumerate(zip(section.columns, numeric, strict=True)):
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+        if place == bars:
+            table.add_column("", no_wrap=True)
     for row in rows:
         cells = [Text(_shown(cell)) for cell in row]
         if bars is not None:
             share = float(row[bars] or 0) / largest if largest > 0 else 0.0
-            cells.append(Text("█" * round(BAR_WIDTH * share)))
+            cells.insert(bars + 1, Text("█" * round(BAR_WIDTH * share)))
         table.add_row(*cells)
     return table
 

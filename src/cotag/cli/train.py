@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -12,8 +13,8 @@ from cotag.errors import SettingError
 
 def demo(
     out: Annotated[str | None, typer.Option(metavar="DIR", help="The run's folder; runs/demo-N if not given.")] = None,
-    images: Annotated[int, typer.Option(min=200, help="Pictures to draw.")] = 2400,
-    seed: Annotated[int, typer.Option(help="Of the pictures and of training.")] = 0,
+    images: Annotated[int, typer.Option(metavar="N", min=200, help="Pictures to draw.")] = 2400,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the pictures and of training.")] = 0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -38,7 +39,10 @@ def demo(
 
 def train(
     data: Data,
-    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="A preset (cotag list recipes) or a file.")] = "",
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="A preset (see cotag list recipes) or a file; else quick."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")
     ] = None,
@@ -60,7 +64,8 @@ def train(
 
     if resume and (recipe or out or settings or read):
         raise SettingError("--resume goes on with the recipe and folder that the run has; leave out the other options")
-    options = [f"data.read.{key}={value}" for key, value in reader_options(read).items()]
+    # Quoted: a separator such as | has a meaning of its own in YAML.
+    options = [f"data.read.{key}={json.dumps(value)}" for key, value in reader_options(read).items()]
     overrides = [*(settings or []), *options]
     run = run_train(data, recipe or "quick", out, overrides, resume, force, TerminalProgress())
     if as_json:

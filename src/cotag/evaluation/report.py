@@ -116,7 +116,7 @@ def _figure(figure: dict[str, Any], title: str) -> dict[str, Any]:
     heading = layout.pop("title", None) or title
     caption = heading.get("text", title) if isinstance(heading, dict) else heading
     data = figure["data"]
-    text = json.dumps(_plain({"data": data, "layout": layout}), allow_nan=False)
+    text = json.dumps(plain({"data": data, "layout": layout}), allow_nan=False)
     return {
         "caption": caption,
         "json": text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
@@ -125,14 +125,14 @@ def _figure(figure: dict[str, Any], title: str) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numpy values as Python ones, and numbers that JSON does not have as null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

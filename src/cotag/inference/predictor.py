@@ -76,10 +76,13 @@ class TaggerPredictor:
 
     def score(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Logits of B opened RGB pictures; float32 (B, K)."""
-        pixels = torch.from_numpy(np.stack([self.tagger.preprocessing(image) for image in images]))
+        return self._logits([self.tagger.preprocessing(image) for image in images])
+
+    def _logits(self, pixels: list[np.ndarray]) -> np.ndarray:
+        images_BCHW = torch.from_numpy(np.stack(pixels)).to(self.device)
         with torch.inference_mode():
-            logits: np.ndarray = self.tagger(pixels.to(self.device)).logits_BK.float().cpu().numpy()
-        return logits
+            logits_BK: np.ndarray = self.tagger(images_BCHW).logits_BK.float().cpu().numpy()
+        return logits_BK
 
     def predict(
         self, images: Sequence[str | os.PathLike[str]], batch_size: int = 32, skip_bad: bool = False
@@ -94,26 +97,27 @@ class TaggerPredictor:
             ImageError: a picture cannot be read and ``skip_bad`` is not set.
         """
         for start in range(0, len(images), batch_size):
-            opened: list[Image.Image] = []
+            # Prepared one by one: 32 photographs of a camera at their own size take more than a gigabyte.
+            prepared: list[np.ndarray] = []
             errors: list[str] = []
             part = images[start : start + batch_size]
             for path in part:
                 try:
-                    opened.append(open_image(path))
+                    prepared.append(self.tagger.preprocessing(open_image(path)))
                     errors.append("")
                 except ImageError as error:
                     if not skip_bad:
                         raise
                     errors.append(str(error))
-            scored = iter(self._decided([p for p, e in zip(part, errors, strict=True) if not e], opened))
+            scored = iter(self._decided([p for p, e in zip(part, errors, strict=True) if not e], prepared))
             for path, reason in zip(part, errors, strict=True):
                 yield Prediction(os.fspath(path), [], {}, reason) if reason else next(scored)
 
-    def _decided(self, paths: Sequence[str | os.PathLike[str]], images: list[Image.Image]) -> list[Prediction]:
-        if not images:
+    def _decided(self, paths: Sequence[str | os.PathLike[str]], pixels: list[np.ndarray]) -> list[Prediction]:
+        if not pixels:
             return []
-        names = [str(number) for number in range(len(images))]
-        logits = self.score(images)
+        names = [str(number) for number in range(len(pixels))]
+        logits = self._logits(pixels)
         scores = Scores(names, logits, np.full(logits.shape, -1, dtype=np.int8), self.kind, self.label_space)
         given_BK, probabilities_BK = self.decision.apply(scores), scores.probabilities()
         labels = self.label_space.names

@@ -42,6 +42,13 @@ class RunFolder:
         self.report = self.folder / "report.html"
         self.result = self.folder / "result.json"
 
+    @classmethod
+    def of_model(cls, model: str | os.PathLike[str]) -> RunFolder:
+        """The run that a model belongs to, of the run's folder or of the model's folder in it."""
+        run = cls(model)
+        outer = cls(run.folder.resolve().parent)
+        return outer if outer.splits.is_file() and outer.model == run.folder.resolve() else run
+
     def clear(self) -> None:
         """Remove what an earlier run left here, so that nothing of two runs lies side by side; other files stay."""
         for file in (self.recipe, self.data, self.splits, self.environment, self.history, self.report, self.result):

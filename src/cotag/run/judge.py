@@ -24,7 +24,7 @@ def score_model(
 
     Args:
         split: the split to judge on; ``all`` for every image. Where not given, the images that judged in the
-            run, if they are among the data; else the split that usually judges; else every image.
+            run, if all of them are among the data; else the split that usually judges; else every image.
         skip_bad: leave out pictures that cannot be read.
 
     Raises:
@@ -34,10 +34,10 @@ def score_model(
     index = read(data, **options)
     for note in index.notes:
         progress.say(note)
-    roles = RunFolder(model).roles_by_id()
+    roles = RunFolder.of_model(model).roles_by_id()
     rows, told = np.arange(len(index)), "all images"
     judged = np.array([row for row, name in enumerate(index.ids) if roles.get(name) == "test"], dtype=np.int64)
-    if split is None and len(judged):
+    if split is None and len(judged) and len(judged) == sum(role == "test" for role in roles.values()):
         rows, told = judged, "the images that judged in the run"
     elif split is None:
         split = judging_split(index) or "all"
