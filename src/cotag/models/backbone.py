@@ -41,8 +41,10 @@ class Backbone(nn.Module):
         self._forward_features: Callable[[Tensor], Any] = getattr(self.body, "forward_features")  # noqa: B009
         self.num_features = int(getattr(self.body, "num_features"))  # noqa: B009
         settings = timm.data.resolve_model_data_config(self.body)
+        # timm's own settings do not follow this argument.
+        side = (args or {}).get("img_size", settings["input_size"][1])
         self.input = {
-            "image_size": settings["input_size"][1],
+            "image_size": int(side if isinstance(side, int) else side[0]),
             "mean": tuple(settings["mean"]),
             "std": tuple(settings["std"]),
             "interpolation": settings["interpolation"] if settings["interpolation"] != "random" else "bicubic",
