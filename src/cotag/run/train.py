@@ -31,6 +31,7 @@ from cotag.run.sections import run_sections
 from cotag.storage import write_json
 from cotag.training.trainer import write_history
 from cotag.types.index import Index
+from cotag.types.labels import LabelSpace
 from cotag.types.progress import Progress, Silent
 from cotag.types.scores import Scores
 from cotag.types.section import Section
@@ -92,7 +93,7 @@ def train(
     if resume is not None and settings.train.mode == "end_to_end" and not folder.has_checkpoint:
         progress.say(f"{folder.folder}: no epoch was finished; begins at the first")
     set_seed(settings.train.seed)
-    tagger = _tagger(settings, index)
+    tagger = make_tagger(settings, index.label_space)
     if resume is None:
         # Only now: until here a wrong setting costs nothing of what the folder held.
         folder.clear()
@@ -163,7 +164,13 @@ def _name(recipe: str | os.PathLike[str] | Recipe) -> str:
     return "run" if isinstance(recipe, Recipe) else Path(recipe).stem
 
 
-def _tagger(recipe: Recipe, index: Index) -> Tagger:
+def make_tagger(recipe: Recipe, label_space: LabelSpace) -> Tagger:
+    """An untrained tagger as a recipe describes it.
+
+    Raises:
+        SettingError: an unknown name, a wrong setting, or an image size that the backbone does not take.
+        WeightsError: weights that do not fit.
+    """
     preprocessing: dict[str, Any] = {
         "image_size": recipe.data.image_size,
         "resize": recipe.data.resize,
@@ -173,7 +180,7 @@ def _tagger(recipe: Recipe, index: Index) -> Tagger:
     }
     model = recipe.model
     tagger = build_tagger(
-        index.label_space,
+        label_space,
         model.backbone,
         model.head,
         model.backbone_args,
