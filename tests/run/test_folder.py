@@ -1,0 +1,105 @@
+"""The folder of a run: what lies where, and what lets a run go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cotag.data.splits import Roles
+from cotag.errors import LabelSpaceError, OutputExists, ResumeError
+from cotag.run.folder import RunFolder, new_folder
+from cotag.types.index import Index
+from cotag.types.labels import LabelSpace
+
+IDS = ["a.jpg", "b, c.jpg", 'd"e.jpg', "f\ng.jpg", "ünï.jpg"]
+
+
+def index(ids: list[str], labels: tuple[str, ...] = ("cat", "dog")) -> Index:
+    return Index.build({"image": ids, "positives": [[0]] * len(ids)}, LabelSpace(labels))
+
+
+def begun(folder: Path, split_off: bool = True) -> RunFolder:
+    run = RunFolder(folder)
+    roles = Roles(np.array([0, 3]), np.array([1]), np.array([4]), ("trains", "chooses", "judges"), split_off)
+    run.save_data(index(IDS), roles, "table:labels.csv")
+    return run
+
+
+@pytest.mark.parametrize("split_off", [True, False])
+def test_roles_come_back_by_id(tmp_path: Path, split_off: bool) -> None:
+    run = begun(tmp_path, split_off)
+    assert run.roles_by_id() == dict(zip(IDS, ["train", "choose", "", "train", "test"], strict=True))
+    roles = run.load_roles(index(IDS[::-1]))
+    assert (roles.train.tolist(), roles.choose.tolist(), roles.test.tolist()) == ([1, 4], [3], [0])
+    assert roles.told == ("trains", "chooses", "judges")
+    assert roles.split_off is split_off
+
+
+def test_other_images_cannot_resume(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    with pytest.raises(ResumeError, match=r"the images changed since the run began \(2: a\.jpg, z\.jpg\)"):
+        run.load_roles(index(["z.jpg", *IDS[1:]]))
+
+
+@pytest.mark.parametrize("labels", [("dog", "cat"), ("cat", "cow"), ("cat", "dog", "cow")])
+def test_other_labels_cannot_resume(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    run = begun(tmp_path)
+    run.require_same_labels(LabelSpace(("cat", "dog")))
+    with pytest.raises(LabelSpaceError) as caught:
+        run.require_same_labels(LabelSpace(labels))
+    for part in (str(tmp_path), LabelSpace(("cat", "dog")).hash, LabelSpace(labels).hash, "--out"):
+        assert part in str(caught.value)
+
+
+def test_a_folder_without_a_run_cannot_resume(tmp_path: Path) -> None:
+    with pytest.raises(ResumeError, match="holds no run"):
+        RunFolder(tmp_path).require_same_labels(LabelSpace(("cat",)))
+    (tmp_path / "data.json").write_text("{")
+    with pytest.raises(ResumeError, match="holds no run"):
+        RunFolder(tmp_path).require_same_labels(LabelSpace(("cat",)))
+
+
+def test_a_new_folder_is_free_or_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert new_folder(tmp_path / "new", "quick", False).folder == tmp_path / "new"
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OutputExists):
+        new_folder(tmp_path, "quick", False)
+    assert new_folder(tmp_path, "quick", True).folder == tmp_path
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "quick-1").mkdir(parents=True)
+    (tmp_path / "runs" / "quick-3").mkdir()
+    assert new_folder(None, "quick", False).folder == Path("runs/quick-2")
+
+
+def test_the_run_of_a_model_is_found_from_its_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path / "run")
+    (tmp_path / "run" / "model").mkdir()
+    assert RunFolder.of_model(tmp_path / "run").roles_by_id()
+    assert RunFolder.of_model(tmp_path / "run" / "model").roles_by_id()
+    monkeypatch.chdir(tmp_path / "run" / "model")
+    assert RunFolder.of_model(".").roles_by_id()
+    (tmp_path / "run" / "other").mkdir()
+    assert not RunFolder.of_model(tmp_path / "run" / "other").roles_by_id()
+
+
+def test_clearing_leaves_what_is_not_of_a_run(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    for name in ("checkpoints/last/model.safetensors", "scores/test.parquet", "model/settings.json", "mine/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert run.has_checkpoint
+    run.clear()
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "notes.txt"]
+    assert not run.has_checkpoint
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    kept = {path.name for path in tmp_path.rglob("*")}
+    (tmp_path / ".recipe.yaml.12-ab.part").write_text("half")
+    (tmp_path / "checkpoints" / ".last.12-ab.part").mkdir(parents=True)
+    (tmp_path / "checkpoints" / ".last.12-ab.part" / "model.safetensors").write_text("half")
+    run.remove_leftovers()
+    assert {path.name for path in tmp_path.rglob("*")} == kept | {"checkpoints"}
