@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cotag.data.loader import BatchOrder, ImageRows, Loader, worker_count
+from cotag.data.table import read_table
+from cotag.data.transforms import Preprocessing, build_augmentations
+from cotag.errors import ImageError, SettingError
+from cotag.types.batch import Batch
+from cotag.types.index import Index
+from cotag.types.labels import LabelSpace
+
+Drawn = Callable[[int], Index]
+PREPARE = Preprocessing(16)
+
+
+@pytest.fixture
+def drawn(draw: Callable[..., Path], tmp_path: Path) -> Drawn:
+    """The Index of so many pictures, drawn for this test."""
+    return lambda count: read_table(draw(tmp_path / "pictures", count, splits=False))
+
+
+def rows_of(order: BatchOrder, epoch: int = 0) -> list[list[int]]:
+    order.epoch = epoch
+    return [[row for _, row in batch] for batch in order]
+
+
+def loader(index: Index, batch_size: int = 3, seed: int = 0, augment: bool = True, **settings: object) -> Loader:
+    images = ImageRows(index, PREPARE, build_augmentations(["flip", "crop", "color"]) if augment else [], seed)
+    order = BatchOrder(np.arange(len(index)), batch_size, bool(settings.pop("shuffle", False)), seed)
+    return Loader(images, order, workers=settings.pop("workers", 0), **settings)  # type: ignore[arg-type]
+
+
+def by_row(batches: list[Batch]) -> dict[int, torch.Tensor]:
+    return {int(row): image for batch in batches for row, image in zip(batch.rows_B, batch.images_BCHW, strict=True)}
+
+
+# The order
+
+
+def test_in_order_unless_shuffled() -> None:
+    order = BatchOrder(np.array([5, 3, 9, 1, 7]), 2)
+    assert rows_of(order) == rows_of(order, epoch=4) == [[5, 3], [9, 1], [7]]
+    assert len(order) == 3
+
+
+def test_the_order_depends_on_seed_and_epoch_and_takes_each_row_once() -> None:
+    first, second = (BatchOrder(np.arange(50), 8, shuffle=True, seed=seed) for seed in (1, 2))
+    again = BatchOrder(np.arange(50), 8, shuffle=True, seed=1)
+    assert rows_of(first, 3) == rows_of(again, 3)
+    assert rows_of(first, 3) != rows_of(first, 4)
+    assert rows_of(first, 3) != rows_of(second, 3)
+    assert sorted(chain(*rows_of(first, 3))) == list(range(50))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("count", [24, 25, 29])
+def test_processes_share_what_one_takes_with_larger_batches(processes: int, count: int) -> None:
+    whole = rows_of(BatchOrder(np.arange(count), 4 * processes, shuffle=True, seed=1), 2)
+    orders = [BatchOrder(np.arange(count), 4, True, 1, rank, processes) for rank in range(processes)]
+    shares = [rows_of(order, 2) for order in orders]
+    assert [len(order) for order in orders] == [len(share) for share in shares] == [len(whole)] * processes
+    for step, rows in enumerate(whole):
+        assert set(chain(*(share[step] for share in shares))) == set(rows)
+        if len(rows) >= processes:
+            assert sum(len(share[step]) for share in shares) == len(rows)
+
+
+def test_a_last_step_of_fewer_rows_than_processes_repeats_rows() -> None:
+    shares = [rows_of(BatchOrder(np.arange(5), 1, False, 0, rank, 4)) for rank in range(4)]
+    assert shares == [[[0], [4]], [[1], [4]], [[2], [4]], [[3], [4]]]
+
+
+# The batches
+
+
+def test_a_batch_holds_pictures_targets_and_what_is_known(drawn: Drawn) -> None:
+    four = drawn(4)
+    columns = {"image": four.table["image"], "positives": [[0], [], [2], [1, 2]], "unknowns": [[1], [], [0], []]}
+    columns["difficult"] = [[], [1], [], []]
+    index = Index.build(columns, four.label_space, four.root)
+    (batch,) = loader(index, batch_size=9)
+    assert batch.images_BCHW.shape == (4, 3, 16, 16)
+    assert batch.images_BCHW.dtype == torch.uint8
+    assert batch.rows_B.tolist() == [0, 1, 2, 3]
+    assert batch.targets_BK.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 1]]
+    assert batch.known_BK.tolist() == [[True, False, True], [True, False, True], [False, True, True], [True] * 3]
+    (batch,) = loader(index, batch_size=9, difficult="positive")
+    assert batch.targets_BK[1].tolist() == [0, 1, 0]
+    assert batch.known_BK[1].all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(drawn: Drawn, workers: int) -> None:
+    index = drawn(8)
+    alone, shared = loader(index, shuffle=True), loader(index, shuffle=True, workers=workers)
+    for epoch in (1, 2):
+        pairs = list(zip(alone.epoch(epoch), shared.epoch(epoch), strict=True))
+        assert len(pairs) == len(alone) == len(shared) == 3
+        for first, second in pairs:
+            assert first.rows_B.tolist() == second.rows_B.tolist()
+            assert torch.equal(first.images_BCHW, second.images_BCHW)
+            assert torch.equal(first.targets_BK, second.targets_BK)
+
+
+def test_augmentation_depends_on_seed_epoch_and_row_alone(drawn: Drawn) -> None:
+    index = drawn(8)
+    first = by_row(list(loader(index, 3, seed=5, shuffle=True).epoch(2)))
+    other_batches = by_row(list(loader(index, 8, seed=5, shuffle=False).epoch(2)))
+    assert all(torch.equal(first[row], other_batches[row]) for row in range(8))
+    for batches in (loader(index, 3, seed=5).epoch(3), loader(index, 3, seed=6).epoch(2)):
+        changed = by_row(list(batches))
+        assert not any(torch.equal(first[row], changed[row]) for row in range(8))
+
+
+def test_equal_pictures_in_two_rows_are_augmented_differently(drawn: Drawn) -> None:
+    one = drawn(1)
+    columns = {"id": ["a", "b"], "image": ["p00.png", "p00.png"], "positives": [[0], [0]]}
+    (batch,) = loader(Index.build(columns, LabelSpace(("cat",)), one.root))
+    assert not torch.equal(batch.images_BCHW[0], batch.images_BCHW[1])
+
+
+def test_without_augmentation_a_picture_is_only_prepared(drawn: Drawn) -> None:
+    index = drawn(2)
+    first, second = (by_row(list(loader(index, augment=False).epoch(epoch))) for epoch in (1, 2))
+    assert all(torch.equal(first[row], second[row]) for row in range(2))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_leaves_the_random_state_of_training_alone(drawn: Drawn, workers: int) -> None:
+    batches = loader(drawn(4), workers=workers)
+    before = torch.get_rng_state()
+    list(batches)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# Bad pictures
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_picture_stops(drawn: Drawn, workers: int) -> None:
+    index = drawn(6)
+    index.image(4).write_bytes(b"no picture")
+    with pytest.raises(ImageError) as caught:
+        list(loader(index, workers=workers))
+    said = str(caught.value)
+    assert said.startswith(f"{index.image(4)} (row 4): is no image of a known format")
+    assert said.endswith("or set data.bad_images=skip to leave such images out")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_picture_is_left_out_and_counted(drawn: Drawn, workers: int) -> None:
+    index = drawn(7)
+    for row in (1, 3, 4, 5):
+        index.image(row).write_bytes(b"")
+    batches = loader(index, bad_images="skip", workers=workers)
+    found = list(batches)
+    # Rows 3, 4 and 5 are a whole batch, which is passed over.
+    assert [batch.rows_B.tolist() for batch in found] == [[0, 2], [6]]
+    assert torch.equal(found[0].targets_BK, torch.from_numpy(index.targets(np.array([0, 2]))).float())
+    assert sorted(batches.skipped.reasons) == [1, 3, 4, 5]
+    assert "row 3): is empty" in batches.skipped.reasons[3]
+
+
+# Settings
+
+
+def test_unknown_settings_are_refused(drawn: Drawn) -> None:
+    with pytest.raises(SettingError, match=r"data.bad_images = 'skp' is not known; did you mean skip"):
+        loader(drawn(1), bad_images="skp")
+
+
+def test_workers() -> None:
+    assert worker_count(0) == 0
+    assert worker_count(3) == 3
+    assert 1 <= worker_count("auto") <= 8

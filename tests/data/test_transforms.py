@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cotag.data.transforms import Augmentation, Preprocessing, build_augmentations, color, crop, flip
+from cotag.errors import SettingError
+from cotag.registry import AUGMENTATIONS
+
+
+def coded(width: int, height: int) -> Image.Image:
+    """A picture whose red is the column and whose green is the row."""
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[..., 0], pixels[..., 1] = np.arange(width), np.arange(height)[:, None]
+    return Image.fromarray(pixels)
+
+
+def halves() -> Image.Image:
+    """40 x 20 pixels: 10 black columns, 20 gray, 10 white."""
+    pixels = np.full((20, 40, 3), 128, dtype=np.uint8)
+    pixels[:, :10], pixels[:, 30:] = 0, 255
+    return Image.fromarray(pixels)
+
+
+# Preprocessing
+
+
+def test_a_picture_of_the_right_size_stays_as_it_is() -> None:
+    found = Preprocessing(20)(coded(20, 20))
+    assert found.shape == (3, 20, 20)
+    assert found.dtype == np.uint8
+    assert found[0, 3].tolist() == list(range(20))
+    assert found[1, :, 3].tolist() == list(range(20))
+
+
+def test_squash_keeps_all_and_crop_keeps_the_center() -> None:
+    squashed = Preprocessing(20, "squash", "bilinear")(halves())[0]
+    cropped = Preprocessing(20, "crop", "bilinear")(halves())[0]
+    assert squashed.shape == cropped.shape == (20, 20)
+    assert squashed[:, :4].max() < 5
+    assert squashed[:, -4:].min() > 250
+    assert cropped.min() == cropped.max() == 128
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+def test_a_tall_picture_is_a_turned_wide_one(resize: str) -> None:
+    prepare = Preprocessing(16, resize)
+    tall = halves().transpose(Image.Transpose.TRANSPOSE)
+    np.testing.assert_allclose(prepare(tall).astype(int), prepare(halves()).transpose(0, 2, 1).astype(int), atol=1)
+
+
+def test_shrinking_averages_over_all_pixels() -> None:
+    stripes = Image.fromarray(np.tile(np.array([0, 255], dtype=np.uint8), (64, 32))).convert("RGB")
+    found = Preprocessing(8, "squash", "bilinear")(stripes).astype(int)
+    assert np.abs(found - 127).max() <= 8
+
+
+@pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_interpolations_are_those_of_pillow(name: str) -> None:
+    wanted = halves().resize((9, 9), getattr(Image.Resampling, name.upper()))
+    found = Preprocessing(9, "squash", name)(halves())
+    assert np.array_equal(found, np.asarray(wanted).transpose(2, 0, 1))
+
+
+def test_json_makes_the_same_preprocessing_again() -> None:
+    prepare = Preprocessing(33, "crop", "lanczos", (0.1, 0.2, 0.3), (1, 2, 3))
+    assert Preprocessing(**json.loads(json.dumps(prepare.to_json()))) == prepare
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"resize": "sqash"}, "data.resize = 'sqash' is not known; did you mean squash"),
+        ({"interpolation": "cubic"}, "data.interpolation = 'cubic' is not known; did you mean bicubic"),
+        ({"image_size": 0}, "data.image_size = 0: must be at least 1 pixel"),
+        ({"std": (1, 0, 1)}, r"data.std = \[1.0, 0.0, 1.0\]: must be above 0"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        Preprocessing(**{"image_size": 8, **settings})
+
+
+# Augmentations
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
+@pytest.mark.parametrize("size", [(1, 1), (40, 20)])
+def test_every_augmentation_gives_rgb_by_its_random_numbers_alone(name: str, size: tuple[int, int]) -> None:
+    (augment,) = build_augmentations([name])
+    image = coded(*size)
+    found = [np.asarray(augment(image, np.random.default_rng(seed))) for seed in (1, 1, *range(2, 12))]
+    assert augment(image, np.random.default_rng(1)).mode == "RGB"
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(np.asarray(image), np.asarray(coded(*size)))
+    if size != (1, 1):
+        assert any(not np.array_equal(found[0], other) for other in found[2:])
+
+
+def several(augment: Augmentation, image: Image.Image, count: int = 60) -> list[np.ndarray]:
+    return [np.asarray(augment(image, np.random.default_rng(seed))) for seed in range(count)]
+
+
+def test_flip_mirrors_by_its_chance() -> None:
+    image = coded(9, 4)
+    plain, mirrored = np.asarray(image), np.asarray(image)[:, ::-1]
+    assert all(np.array_equal(found, mirrored) for found in several(flip(1.0), image))
+    assert all(np.array_equal(found, plain) for found in several(flip(0.0), image))
+    assert 15 < sum(np.array_equal(found, mirrored) for found in several(flip(), image)) < 45
+
+
+def test_crop_keeps_a_rectangle_of_the_picture_that_is_large_enough() -> None:
+    places, areas = set(), []
+    for found in several(crop(0.5, 1.5), coded(100, 80)):
+        height, width = found.shape[:2]
+        left, top = int(found[0, 0, 0]), int(found[0, 0, 1])
+        assert np.array_equal(found, np.asarray(coded(100, 80))[top : top + height, left : left + width])
+        places.add((left, top))
+        areas.append(height * width / 8000)
+        assert 1 / 1.55 < (width / 100) / (height / 80) < 1.55
+    assert len(places) > 20
+    # A stretched rectangle that would not fit is cut, so it may be smaller than asked for by the stretch.
+    assert min(areas) > 0.5 / 1.5
+    assert np.mean(areas) == pytest.approx(0.73, abs=0.05)
+
+
+def test_crop_of_everything_keeps_everything() -> None:
+    assert all(np.array_equal(found, np.asarray(coded(30, 20))) for found in several(crop(1.0, 1.0), coded(30, 20)))
+
+
+def test_color_changes_brightness_within_its_strength() -> None:
+    gray = Image.new("RGB", (4, 4), (100, 100, 100))
+    values = [int(found[0, 0, 0]) for found in several(color(0.3), gray)]
+    assert min(values) >= 69
+    assert max(values) <= 131
+    assert max(values) - min(values) > 40
+    assert all((found == np.asarray(gray)).all() for found in several(color(0.0), gray))
+
+
+def test_augmentations_come_in_the_order_of_their_names() -> None:
+    first, second = build_augmentations(["crop", "flip"]), build_augmentations(["flip", "crop"])
+    assert "crop" in first[0].__qualname__  # type: ignore[attr-defined]
+    assert "crop" in second[1].__qualname__  # type: ignore[attr-defined]
+    with pytest.raises(SettingError, match="augmentation 'flop' is not known; did you mean flip"):
+        build_augmentations(["flop"])
