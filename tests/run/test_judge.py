@@ -115,5 +115,5 @@ def test_a_bad_image_stops_or_is_told(trained: Path, pictures: Path, tmp_path: P
         judged(trained, tmp_path / "copy" / "labels.csv")
     scores, said = judged(trained, tmp_path / "copy" / "labels.csv", skip_bad=True)
     assert len(scores) == 19
-    assert "1 images could not be read and were left out" in said
+    assert "left out, since they could not be read: 1 of 20 images" in said
     assert "p02.png (row 2): is empty" in said

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from cotag.data.loader import BatchOrder, ImageRows, Loader
-from cotag.errors import LabelSpaceError, listing
+from cotag.errors import ImageError, LabelSpaceError, listing
 from cotag.inference.predictor import TaggerPredictor
 from cotag.models.scoring import score_batches
 from cotag.types.index import Index
@@ -31,12 +31,15 @@ def score_index(
 
     Raises:
         LabelSpaceError: the Index has other labels than the tagger.
-        ImageError: an image cannot be read and ``bad_images`` is ``stop``.
+        ImageError: an image cannot be read and ``bad_images`` is ``stop``, or none can be read.
     """
     columns = columns_of(predictor.label_space, index.label_space)
     images = ImageRows(index, predictor.tagger.preprocessing)
     loader = Loader(images, BatchOrder(rows, 32), bad_images=bad_images, workers=workers)
     scored, logits = score_batches(predictor.tagger, loader, predictor.device, progress, "scores", len(rows))
+    if not len(scored) and len(rows):
+        reason = next(iter(loader.skipped.reasons.values()))
+        raise ImageError(f"none of the {len(rows)} images can be read; the first: {reason}")
     about = {"model": origin, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     ids = [index.ids[int(row)] for row in scored]
     targets = index.targets(scored)[:, columns]

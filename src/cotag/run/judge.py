@@ -53,5 +53,5 @@ def score_model(
     for reason in list(skipped.values())[:10]:
         progress.say(reason)
     if skipped:
-        progress.say(f"{len(skipped)} images could not be read and were left out")
+        progress.say(f"left out, since they could not be read: {len(skipped)} of {len(rows)} images")
     return scores, predictor.decision
