@@ -32,7 +32,7 @@ def check_recipe(recipe: Recipe) -> None:
     if given.mode == "features":
         if recipe.data.augment:
             raise SettingError("data.augment: features are computed once; set train.mode=end_to_end to augment")
-        _refuse_unused(given, ("backbone_rate",), "train.mode = features", "train.mode=end_to_end")
+        _refuse_unused(given, ("backbone_rate", "norm_statistics"), "train.mode = features", "train.mode=end_to_end")
     else:
         if given.optimizer == "lbfgs":
             raise SettingError("train.optimizer = lbfgs: solves a head on features; choose adamw or sgd for end_to_end")

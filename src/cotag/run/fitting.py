@@ -17,7 +17,7 @@ from cotag.data.transforms import build_augmentations
 from cotag.errors import DataError
 from cotag.evaluation.metrics import average_precisions
 from cotag.models.scoring import score_batches
-from cotag.models.tagger import Tagger
+from cotag.models.tagger import Tagger, are_folded
 from cotag.recipe import Recipe
 from cotag.registry import LOSSES, OPTIMIZERS, SCHEDULES
 from cotag.run.checks import fold_count
@@ -189,6 +189,9 @@ def fit_end_to_end(
         require_positives("choose", index, rows)
         return judge(logits, index.targets(rows))
 
+    tagger.norm_statistics = given.norm_statistics
+    if given.norm_statistics == "batch" and recipe.model.weights != "none" and are_folded(tagger.backbone):
+        progress.say("the weights' batch norms hold no statistics (they were folded): set train.norm_statistics=frozen")
     if not resume:
         _start_at_base_rate(tagger, index.targets(roles.train, recipe.data.difficult))
     tagger.to(memory_format=torch.channels_last)

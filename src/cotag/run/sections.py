@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cotag.data.splits import Roles
 from cotag.evaluation.figures import count_against_score, learning_curves
 from cotag.evaluation.metrics import Report
-from cotag.recipe import Recipe
-from cotag.run.fitting import Fitted
-from cotag.types.index import Index
 from cotag.types.section import Section
+
+if TYPE_CHECKING:
+    # Scores are judged without torch.
+    from cotag.data.splits import Roles
+    from cotag.recipe import Recipe
+    from cotag.run.fitting import Fitted
+    from cotag.types.index import Index
 
 SHOWN = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1")
 
