@@ -74,6 +74,7 @@ class TrainSettings(Settings):
     optimizer_args: dict[str, Any] = Field(default_factory=dict)
     learning_rate: float = Field(1e-3, gt=0)
     backbone_rate: float = Field(1.0, ge=0, description="the backbone's learning rate as a factor of the head's")
+    norm_statistics: Literal["batch", "frozen"] = Field("batch", description="of the backbone's batch norms")
     weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto", description="auto: chosen on the split that chooses"
     )

@@ -44,6 +44,7 @@ class Tagger(nn.Module):
         self.label_space = label_space
         self.preprocessing = preprocessing
         self.settings = settings
+        self.norm_statistics = "batch"
         scale = 255.0 * torch.tensor(preprocessing.std).view(1, 3, 1, 1)
         shift = torch.tensor(preprocessing.mean).view(1, 3, 1, 1) / torch.tensor(preprocessing.std).view(1, 3, 1, 1)
         self.register_buffer("scale", 1 / scale, persistent=False)
@@ -54,11 +55,14 @@ class Tagger(nn.Module):
         super().train(mode)
         if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
             self.backbone.eval()
+        if self.norm_statistics == "frozen":
+            for module in batch_norms(self.backbone):
+                module.eval()
         return self
 
     def features(self, images_BCHW: Tensor) -> Features:
         """Features of images with values 0 to 255 (uint8 or float), float (B, 3, H, W)."""
-        normalized = images_BCHW * self.scale - self.shift
+        normalized = (images_BCHW * self.scale).sub_(self.shift)
         found: Features = self.backbone(normalized)
         return found
 
@@ -69,6 +73,26 @@ class Tagger(nn.Module):
             images_BCHW: uint8, or float with values 0 to 255; normalization is done here, on the device.
         """
         return Output(self.head(self.features(images_BCHW)))
+
+
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The batch norms of a model."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def are_folded(model: nn.Module) -> bool:
+    """Whether the model's batch norms hold no statistics, as after they were folded into the filters.
+
+    Such a model works in evaluation, and falls apart when trained with the statistics of each batch.
+    """
+    statistics = [
+        (module.running_mean, module.running_var)
+        for module in batch_norms(model)
+        if module.running_mean is not None and module.running_var is not None
+    ]
+    return bool(statistics) and all(
+        not mean.any() and torch.equal(variance, torch.ones_like(variance)) for mean, variance in statistics
+    )
 
 
 def build_tagger(
