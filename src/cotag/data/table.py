@@ -74,8 +74,6 @@ def read_table(
         raise SettingError("separator is empty; give the text between two labels, such as separator=;")
     path = require_file(path)
     table, source = open_table(path)
-    if not table.num_rows:
-        raise DataError(f"{path}: has a header and no rows; give a row for each image")
     columns = _columns(table.column_names, path, image, labels, split, names_of(ignore))
     root = images_folder(images) if images is not None else path.parent
     references = _references(table[columns.image], root, source)

@@ -20,13 +20,15 @@ def open_table(path: Path) -> tuple[pa.Table, Source]:
 
     Raises:
         FormatError: it is neither.
-        DataError: a line has more or fewer cells than the header, or two columns have one name.
+        DataError: a line has more or fewer cells than the header, two columns have one name, or there is no row.
     """
     parquet = first_bytes(path, 4) == b"PAR1"
     table = _parquet(path) if parquet else _csv(path)
     double = [name for name, count in Counter(table.column_names).items() if count > 1]
     if double:
         raise DataError(f"{path}: column {double[0]!r} stands twice; give every column a name of its own")
+    if not table.num_rows:
+        raise DataError(f"{path}: has a header and no rows; give a row for each image")
     return table, Source(path, _row_name if parquet else lambda row: f"line {_line(path, row)}")
 
 
