@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from cotag.data.loader import BatchOrder, ImageRows, Loader
@@ -36,6 +35,7 @@ from cotag.training.head_fit import (
     solve_head,
 )
 from cotag.training.optim import parameter_groups
+from cotag.training.processes import this_process
 from cotag.training.trainer import LoopSettings, Trainer
 from cotag.types.index import Index
 from cotag.types.progress import Progress
@@ -109,7 +109,7 @@ def judge(logits_NK: np.ndarray, targets_NK: np.ndarray) -> dict[str, float]:
 
 def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, progress: Progress) -> Fitted:
     """Compute features once, fit the head on them."""
-    given, device = recipe.train, PartialState().device
+    given, device = recipe.train, this_process().device
     started = time.monotonic()
     if given.optimizer == "lbfgs":
         require_solvable(tagger.head)
@@ -168,7 +168,7 @@ def fit_end_to_end(
     tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, progress: Progress, resume: bool
 ) -> Fitted:
     """Fit backbone and head on pictures, with checkpoints."""
-    given, state = recipe.train, PartialState()
+    given, state = recipe.train, this_process()
     started = time.monotonic()
 
     def loader(rows: np.ndarray, training: bool) -> Loader:

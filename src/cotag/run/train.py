@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from cotag.data.read import read
@@ -29,6 +28,7 @@ from cotag.run.fitting import Fitted, fit, require_positives, told
 from cotag.run.folder import RunFolder, new_folder
 from cotag.run.sections import run_sections
 from cotag.storage import write_json
+from cotag.training.processes import this_process
 from cotag.training.trainer import write_history
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
@@ -221,7 +221,7 @@ def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, list
     write_history(folder.history, fitted.history)
     about = {"data": list(begun.roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
     tagger.to("cpu")
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         save_tagger(tagger, folder.model, decision.to_json(), about)
     sections = run_sections(reports["test"], begun.roles, index, fitted, recipe)
     write_report(sections, folder.report, f"Run {folder.folder.name}", repr(index), force=True)

@@ -18,6 +18,7 @@ from cotag.errors import NonFiniteLoss, ResumeError, TrainingError, listing
 from cotag.storage import write_text
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
+from cotag.training.processes import this_process
 from cotag.training.schedules import Schedule, factor
 from cotag.types.batch import Batch
 from cotag.types.progress import Progress, Task
@@ -78,6 +79,7 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         name_of: Callable[[int], str] = str,
     ) -> None:
+        this_process()
         self.accelerator = Accelerator()
         self.criterion = criterion.to(self.accelerator.device)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
