@@ -64,7 +64,7 @@ def test_the_version(cotag: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--fast"], ["train", "--fast", "x"], ["predict"], ["predict", "run"], ["stat", "x"], ["demo", "--images", "many"]],
+    [["--fast"], ["train", "--fast", "x"], ["predict"], ["predict", "run"], ["stat", "x"], ["demo", "--images", "a"]],
 )
 def test_wrong_usage_exits_with_2(cotag: Callable[..., Any], arguments: list[str]) -> None:
     ran = cotag(*arguments)

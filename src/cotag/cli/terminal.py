@@ -67,6 +67,11 @@ class TerminalProgress:
         self.console.print(Text(message), soft_wrap=True)
 
 
+def on_terminal() -> bool:
+    """Whether stdout is a terminal, whose width is then kept to."""
+    return sys.stdout.isatty()
+
+
 def print_json(value: Any) -> None:
     """One JSON object on stdout."""
     print(json.dumps(plain(value), ensure_ascii=False, indent=1, allow_nan=False))
@@ -74,7 +79,7 @@ def print_json(value: Any) -> None:
 
 def print_sections(sections: Sequence[Section], most_rows: int = 40) -> None:
     """Sections as text and tables on stdout; long tables are cut, and say so."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if on_terminal() else 120)
     for section in sections:
         console.print(Text(f"\n{section.title}", style="bold"))
         if section.text:
