@@ -66,7 +66,8 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def _refusal(path: Path, error: OSError) -> StorageError:
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return StorageError(f"{path}: could not be written ({reason}); free space or choose another --out")
+    other = "set COTAG_CACHE to another folder" if path.is_relative_to(_cache()) else "choose another --out"
+    return StorageError(f"{path}: could not be written ({reason}); free space or {other}")
 
 
 def _exchange(new: Path, path: Path) -> None:
@@ -111,6 +112,9 @@ def require_free(path: str | os.PathLike[str], force: bool) -> None:
 
 def cache_folder(name: str) -> Path:
     """The folder for things of one kind that can be made again: ``$COTAG_CACHE`` or ``~/.cache/cotag``."""
+    return _cache() / name
+
+
+def _cache() -> Path:
     base = os.environ.get("COTAG_CACHE")
-    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cotag"
-    return root / name
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cotag"

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from cotag.errors import LabelSpaceError, WeightsError, listing
 from cotag.models.tagger import Tagger, build_tagger
+from cotag.models.tensor_files import save_tensors
 from cotag.storage import whole_folder, write_json
 from cotag.types.labels import LabelSpace
 
@@ -37,7 +38,7 @@ def save_tagger(
         "origin": origin,
     }
     with whole_folder(folder) as temporary:
-        save_file({key: value.contiguous() for key, value in tagger.state_dict().items()}, temporary / WEIGHTS)
+        save_tensors(tagger.state_dict(), temporary / WEIGHTS)
         write_json(temporary / SETTINGS, about)
 
 

@@ -103,11 +103,11 @@ def train(
     seconds = {"reading": time.monotonic() - started}
     try:
         fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint)
-    except (CotagError, KeyboardInterrupt):
-        if folder.has_checkpoint:
-            progress.say(f"the last epoch that was finished is kept; to go on give --resume {folder.folder}")
+        report, sections = _finish(tagger, begun, fitted)
+    except (CotagError, KeyboardInterrupt) as error:
+        if not isinstance(error, SettingError):
+            progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")
         raise
-    report, sections = _finish(tagger, begun, fitted)
     seconds.update(fitted.seconds, total=time.monotonic() - started)
     write_json(
         folder.result,

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from cotag.errors import LabelSpaceError, ResumeError
+from cotag.errors import LabelSpaceError, ResumeError, StorageError
+from cotag.models.tensor_files import save_tensors
 from cotag.storage import whole_folder, write_json
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
@@ -46,14 +47,14 @@ class Checkpoints:
     def save_last(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
         """Write model, optimizer, random state and position; the one before is replaced when this is whole."""
         with whole_folder(self.folder / "last") as temporary:
-            save_file(_plain(model), temporary / MODEL)
-            torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, temporary / OPTIMIZER)
+            save_tensors(model.state_dict(), temporary / MODEL)
+            _save_optimizer(optimizer, temporary / OPTIMIZER)
             write_json(temporary / STATE, vars(state))
 
     def save_best(self, model: nn.Module) -> None:
         """Write the weights that validation chose."""
         with whole_folder(self.folder / "best") as temporary:
-            save_file(_plain(model), temporary / MODEL)
+            save_tensors(model.state_dict(), temporary / MODEL)
 
     def load_best(self, model: nn.Module) -> None:
         """Put the weights that validation chose into the model."""
@@ -95,8 +96,12 @@ class Checkpoints:
         return state
 
 
-def _plain(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+def _save_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    try:
+        torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, path)
+    # So torch reports a full disk.
+    except RuntimeError as error:
+        raise StorageError(f"{path}: could not be written (is the disk full?); free space and resume") from error
 
 
 def _load_into(model: nn.Module, path: Path) -> None:

@@ -1,0 +1,24 @@
+"""Tensors in safetensors files, written with the errors of the file system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cotag.errors import StorageError
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write named tensors.
+
+    Raises:
+        StorageError: the disk is full, or the file cannot be written for another reason.
+    """
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0].removeprefix("Error while serializing: ")
+        raise StorageError(f"{path}: could not be written ({reason}); free space or choose another --out") from error
