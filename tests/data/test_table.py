@@ -174,7 +174,7 @@ def test_a_label_spelled_in_two_ways_is_warned_and_both_are_kept(tmp_path: Path)
 def test_no_positives_and_one_label_are_noted(tmp_path: Path) -> None:
     index = read_table(written(tmp_path, "image,sky\na.jpg,0\n"))
     assert [note.split(": ", 1)[1] for note in index.notes] == [
-        "1 of 1 label has no positive image: 'sky'",
+        "1 of 1 labels has no positive image: 'sky'",
         "there is only one label, 'sky'",
     ]
 

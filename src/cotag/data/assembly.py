@@ -74,8 +74,8 @@ def label_notes(index: Index, file: Path) -> list[str]:
             warnings.warn(notes[-1], CotagWarning, stacklevel=2)
     empty = [repr(names[number]) for number in np.flatnonzero(counts == 0)]
     if empty:
-        verb = "label has" if len(empty) == 1 else "labels have"
-        notes.append(f"{file}: {len(empty)} of {len(names)} {verb} no positive image: {listing(empty)}")
+        verb = "has" if len(empty) == 1 else "have"
+        notes.append(f"{file}: {len(empty)} of {len(names)} labels {verb} no positive image: {listing(empty)}")
     if len(names) == 1:
         notes.append(f"{file}: there is only one label, {names[0]!r}")
     return notes

@@ -1,0 +1,394 @@
+"""Bad input from end to end: one line that names the file, the row and the way out; and nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import resource
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+from PIL import Image
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+
+from cotag.types.scores import Scores
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def data(draw: Callable[..., Path], tmp_path: Path) -> Path:
+    """Pictures and their table, to be spoiled."""
+    return draw(tmp_path / "pictures")
+
+
+@pytest.fixture
+def train(cotag: Command, set_tiny: list[str], tmp_path: Path) -> Command:
+    """Trains ``quick`` on some data into ``run``."""
+
+    def run(data: object, *options: object) -> Any:
+        return cotag("train", data, *set_tiny, "--out", tmp_path / "run", *options)
+
+    return run
+
+
+def rows_of(table: Path) -> list[list[str]]:
+    return list(csv.reader(table.open(newline="")))[1:]
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def bomb() -> bytes:
+    """A PNG of 200 bytes that declares 60,000 by 60,000 pixels."""
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + png_chunk(b"IDAT", zlib.compress(bytes(100))) + png_chunk(b"IEND", b"")
+
+
+def truncated(path: Path) -> bytes:
+    content = path.read_bytes()
+    return content[: len(content) // 2]
+
+
+# The label file
+
+
+@pytest.mark.parametrize("verb", ["train", "stats", "evaluate"])
+@pytest.mark.parametrize(
+    "data", ["table:none.csv", "coco:none.json", "voc:none", "psg:none.json", "folder:none", "none"]
+)
+def test_a_missing_label_file(cotag: Command, trained: Path, verb: str, data: str) -> None:
+    ran = cotag(verb, *([trained] if verb == "evaluate" else []), data)
+    assert "none" in ran.error
+    assert "there is no such" in ran.error or "is not a folder" in ran.error
+    assert "; " in ran.error
+
+
+@pytest.mark.parametrize("verb", ["train", "stats", "evaluate"])
+def test_missing_images_are_counted_and_listed(cotag: Command, trained: Path, data: Path, verb: str) -> None:
+    for name in ("p03.png", "p07.png", "p08.png"):
+        (data.parent / name).unlink()
+    given = [trained] if verb == "evaluate" else []
+    message = cotag(verb, *given, data).error
+    for part in (str(data), "3 of 60 images are missing", "'p03.png', 'p07.png', 'p08.png'", "missing=skip", "images="):
+        assert part in message
+    if verb == "stats":
+        assert cotag(verb, data, "--read", "missing=keep").code == 0
+
+
+def test_missing_images_left_out_on_request(train: Command, data: Path, tmp_path: Path) -> None:
+    (data.parent / "p05.png").unlink()
+    ran = train(data, "--read", "missing=skip")
+    assert ran.code == 0
+    assert "1 of 60 images are missing and left out: p05.png" in ran.err
+    assert len(Scores.load(tmp_path / "run" / "scores" / "test.parquet")) == 19
+
+
+def test_a_row_that_stands_twice(train: Command, data: Path, table: Callable[..., Path]) -> None:
+    rows = rows_of(data)
+    message = train(table(data, [*rows, rows[4]])).error
+    for part in (f"{data}: line 62: ", "'p04.png'", "line 6", "keep one row"):
+        assert part in message
+
+
+def test_an_unknown_split(train: Command, data: Path, table: Callable[..., Path]) -> None:
+    rows = rows_of(data)
+    rows[9][2] = "tset"
+    message = train(table(data, rows)).error
+    for part in (f"{data}: line 11: ", "'tset'", "did you mean test?", "splits="):
+        assert part in message
+
+
+def test_a_label_spelled_two_ways_is_warned_of_once(train: Command, data: Path, table: Callable[..., Path]) -> None:
+    rows = [
+        [name, labels.replace("red", "RED") if name < "p20" else labels, split] for name, labels, split in rows_of(data)
+    ]
+    ran = train(table(data, rows))
+    assert ran.code == 0
+    said = [line for line in ran.err.splitlines() if "look like one label" in line]
+    assert len(said) == 1
+    for part in (str(data), "'RED'", "'red'", "rename"):
+        assert part in said[0]
+
+
+def test_a_label_without_positives_is_noted_and_left_out_of_the_means(
+    train: Command, data: Path, tmp_path: Path
+) -> None:
+    lines = ["image,split,red,never"]
+    lines += [f"{name},{split},{int('red' in labels)},0" for name, labels, split in rows_of(data)]
+    data.write_text("\n".join(lines) + "\n")
+    ran = train(data, "--json")
+    assert ran.code == 0
+    assert "1 of 2 labels has no positive image: 'never'" in ran.err
+    found = json.loads(ran.out)
+    assert found["coverage"].startswith("mAP, CP and CR over 1 of 2 labels")
+    by_name = {label["label"]: label for label in found["labels"]}
+    assert by_name["never"]["AP"] is None
+    assert found["metrics"]["mAP"] == by_name["red"]["AP"] > 0.6
+
+
+@pytest.mark.parametrize("settings", [[], ["--recipe", "scenes-tiny", "--set", "train.epochs=1"]])
+def test_one_label_only_is_trained(
+    train: Command, cotag: Command, data: Path, tmp_path: Path, settings: list[str]
+) -> None:
+    lines = ["image,split,red"] + [f"{name},{split},{int('red' in labels)}" for name, labels, split in rows_of(data)]
+    data.write_text("\n".join(lines) + "\n")
+    ran = train(data, *settings)
+    assert ran.code == 0
+    assert "there is only one label, 'red'" in ran.err
+    ran = cotag("predict", tmp_path / "run", data.parent / "p00.png", "--format", "jsonl")
+    assert list(json.loads(ran.out)["scores"]) == ["red"]
+
+
+def coco(data: Path, order: list[int]) -> Path:
+    """The table as COCO annotations with category ids 70, 2 and 9, listed in an order."""
+    ids = {"blue": 70, "green": 2, "red": 9}
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    annotations = [
+        {"id": 100 * row + ids[label], "image_id": row + 1, "category_id": ids[label], "bbox": [0, 0, 8, 8]}
+        for row, (_, labels, _) in enumerate(rows_of(data))
+        for label in filter(None, labels.split("|"))
+    ]
+    images = [{"id": row + 1, "file_name": name} for row, (name, _, _) in enumerate(rows_of(data))]
+    path = data.parent / f"coco{''.join(map(str, order))}.json"
+    value = {"images": images, "annotations": annotations, "categories": [categories[place] for place in order]}
+    path.write_text(json.dumps(value))
+    return path
+
+
+def test_category_ids_out_of_order_change_nothing(
+    cotag: Command, data: Path, set_tiny: list[str], tmp_path: Path
+) -> None:
+    models = []
+    for place, order in enumerate(([0, 1, 2], [2, 0, 1])):
+        out = tmp_path / str(place)
+        assert cotag("train", f"coco:{coco(data, order)}", *set_tiny, "--out", out).code == 0
+        settings = json.loads((out / "model" / "settings.json").read_text())
+        assert settings["label_space"]["names"] == ["green", "red", "blue"]
+        assert settings["label_space"]["source_ids"] == [2, 9, 70]
+        models.append(load_file(out / "model" / "weights.safetensors"))
+    assert all(np.array_equal(models[0][key], models[1][key]) for key in models[0])
+    row = next(row for row in rows_of(data) if row[1] == "blue")
+    ran = cotag("predict", tmp_path / "1", data.parent / row[0], "--format", "jsonl")
+    assert json.loads(ran.out)["labels"] == ["blue"]
+
+
+def test_nan_in_a_table(train: Command, data: Path) -> None:
+    lines = ["image,split,red"] + [f"{name},{split},{int('red' in labels)}" for name, labels, split in rows_of(data)]
+    lines[3] = "p02.png,test,nan"
+    data.write_text("\n".join(lines) + "\n")
+    message = train(data).error
+    for part in (f"{data}: line 4: ", "'red'", "'nan'", "1 (present), 0 (absent), empty (unknown)"):
+        assert part in message
+
+
+def test_nan_in_a_box(train: Command, data: Path) -> None:
+    path = coco(data, [0, 1, 2])
+    path.write_text(path.read_text().replace("[0, 0, 8, 8]", "[NaN, 0, 8, 8]", 1))
+    message = train(f"coco:{path}").error
+    for part in (str(path), "annotation id ", "[nan, 0, 8, 8]", "four finite numbers"):
+        assert part in message
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "", "high"])
+def test_nan_in_scores(cotag: Command, tmp_path: Path, cell: str) -> None:
+    scores, targets = tmp_path / "s.csv", tmp_path / "t.csv"
+    scores.write_text(f"id,cat,dog\na,1.5,0\nb,{cell},2\n")
+    targets.write_text("id,cat,dog\na,1,0\nb,0,\n")
+    message = cotag("evaluate", "--scores", scores, "--targets", targets, "--kind", "logit").error
+    for part in ("image 'b', label 'cat'", "number"):
+        assert part in message
+
+
+@pytest.mark.parametrize("reference", ["../p00.png", "../../etc/passwd", "ABSOLUTE"])
+def test_a_path_outside_the_root(train: Command, data: Path, table: Callable[..., Path], reference: str) -> None:
+    outside = data.parent.parent / "p00.png"
+    outside.write_bytes((data.parent / "p00.png").read_bytes())
+    given = reference.replace("ABSOLUTE", str(outside))
+    rows = rows_of(data)
+    rows[6][0] = given
+    message = train(table(data, rows)).error
+    for part in (f"{data}: line 8: ", repr(given), "outside the root", "images="):
+        assert part in message
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "bomb"])
+def test_a_picture_that_cannot_be_read_stops_or_is_counted(
+    train: Command, cotag: Command, data: Path, tmp_path: Path, kind: str
+) -> None:
+    bad = data.parent / "p05.png"
+    said = {"truncated": "truncated", "empty": "0 bytes", "text": "is no image", "bomb": "decompression bomb"}[kind]
+    bad.write_bytes({"truncated": truncated(bad), "empty": b"", "text": b"hello", "bomb": bomb()}[kind])
+    message = train(data).error
+    for part in (f"{bad} (row 5)", said, "data.bad_images=skip"):
+        assert part in message
+    assert not (tmp_path / "run" / "result.json").exists()
+    ran = train(data, "--force", "--set", "data.bad_images=skip")
+    assert ran.code == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert list(result["skipped"]) == ["5"]
+    assert said in result["skipped"]["5"]
+    assert "1 images could not be read and were left out" in (tmp_path / "run" / "report.html").read_text()
+    assert len(Scores.load(tmp_path / "run" / "scores" / "test.parquet")) == 19
+    ran = cotag("predict", tmp_path / "run", bad)
+    assert said in ran.error
+    assert "images that cannot be read" in " ".join(cotag("stats", data).out.split())
+
+
+def unusual(data: Path) -> dict[str, Path]:
+    """One picture saved in every unusual way; the table names them all in place of the first seven."""
+    picture = Image.open(data.parent / "p00.png").convert("RGB")
+    folder = data.parent
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    places = {
+        name: folder / name for name in ("cmyk.jpg", "deep.png", "palette.png", "exif.png", "moving.gif", "dot.png")
+    }
+    picture.convert("CMYK").save(places["cmyk.jpg"], quality=95)
+    Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 256).save(places["deep.png"])
+    palette = picture.convert("P")
+    palette.save(places["palette.png"], transparency=bytes(range(256)))
+    picture.transpose(Image.Transpose.ROTATE_90).save(places["exif.png"], exif=exif)
+    others = [Image.new("RGB", picture.size, color) for color in ("red", "blue")]
+    picture.save(places["moving.gif"], save_all=True, append_images=others)
+    Image.new("RGB", (1, 1), (230, 30, 30)).save(places["dot.png"])
+    return places
+
+
+@pytest.mark.parametrize(
+    "way", [[], ["--recipe", "scenes-tiny", "--set", "train.epochs=1", "--set", "data.augment=[flip, crop, color]"]]
+)
+def test_unusual_pictures_are_trained_on_and_predicted_without_complaint(
+    train: Command, cotag: Command, data: Path, table: Callable[..., Path], tmp_path: Path, way: list[str]
+) -> None:
+    places = unusual(data)
+    rows = rows_of(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ran = train(table(data, [[name, "red", "train"] for name in places] + rows), *way)
+        assert ran.code == 0
+        assert json.loads((tmp_path / "run" / "result.json").read_text())["skipped"] == {}
+        ran = cotag("predict", tmp_path / "run", *places.values(), "--format", "jsonl")
+        assert (ran.code, ran.err) == (0, "")
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert [Path(one["image"]).name for one in found] == list(places)
+    assert all(len(one["scores"]) == 3 for one in found)
+    upright = json.loads(cotag("predict", tmp_path / "run", data.parent / "p00.png", "--format", "jsonl").out)
+    rotated = next(one for one in found if one["image"].endswith("exif.png"))
+    assert rotated["scores"] == pytest.approx(upright["scores"], abs=1e-4)
+
+
+# Weights, disks and runs
+
+
+def test_weights_of_another_architecture(train: Command, data: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "other.safetensors"
+    save_file(timm.create_model("test_efficientnet", num_classes=5).state_dict(), weights)
+    message = train(data, "--set", f"model.weights={weights}").error
+    for part in (
+        str(weights),
+        "does not fit backbone test_resnet",
+        "missing: conv1.",
+        "left over: ",
+        "name the backbone",
+    ):
+        assert part in message
+    assert not (tmp_path / "run").exists()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a disk that is full: no file of this process grows larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def assert_whole(folder: Path) -> None:
+    """No file that a process began and did not finish."""
+    for path in folder.rglob("*"):
+        assert not path.name.startswith("."), path
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".safetensors":
+            load_file(path)
+        elif path.suffix == ".parquet":
+            Scores.load(path)
+        elif path.suffix == ".npy":
+            np.load(path)
+
+
+FULL = {
+    "recipe": (100, [], "run/recipe.yaml: could not be written (File too large); free space or choose another --out"),
+    "features": (5_000, [], "free space or set COTAG_CACHE"),
+    "weights": (200_000, [], "run/model/weights.safetensors: could not be written"),
+    "report": (2_000_000, [], "run/report.html: could not be written"),
+    "best checkpoint": (
+        200_000,
+        ["--recipe", "scenes-tiny"],
+        "checkpoints/best/model.safetensors: could not be written",
+    ),
+    "last checkpoint": (2_000_000, ["--recipe", "scenes-tiny"], "checkpoints/last/optimizer.pt: could not be written"),
+}
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_full_disk_leaves_nothing_half_written(
+    what: str, train: Command, cotag: Command, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COTAG_CACHE", str(tmp_path / "cache"))
+    size, recipe, part = FULL[what]
+    options = [*recipe, *(["--set", "train.epochs=2"] if recipe else [])]
+    with files_of_at_most(size):
+        ran = train(pictures, *options)
+    assert part in ran.error
+    assert ran.out == ""
+    assert_whole(tmp_path)
+    run = tmp_path / "run"
+    assert not (run / "result.json").exists()
+    if what != "recipe":
+        assert f"to go on give --resume {run}" in ran.err
+        assert cotag("train", pictures, "--resume", run).code == 0
+    else:
+        assert train(pictures, *options).code == 0
+    assert (run / "result.json").exists()
+    assert (run / "report.html").exists()
+
+
+def test_a_full_disk_leaves_the_prediction_that_was_there(
+    cotag: Command, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "labels.csv"
+    out.write_text("mine")
+    with files_of_at_most(300):
+        ran = cotag("predict", trained, pictures.parent, "--format", "csv", "--out", out, "--force")
+    assert f"{out}: could not be written (File too large)" in ran.error
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
+    assert out.read_text() == "mine"
+
+
+def test_resume_with_another_label_space(
+    train: Command, cotag: Command, data: Path, table: Callable[..., Path], tmp_path: Path
+) -> None:
+    assert train(data).code == 0
+    before = json.loads((tmp_path / "run" / "data.json").read_text())["label_space"]["hash"]
+    table(data, [[name, labels.replace("red", "crimson"), split] for name, labels, split in rows_of(data)])
+    message = cotag("train", data, "--resume", tmp_path / "run").error
+    for part in (str(tmp_path / "run"), before, "crimson", "another --out"):
+        assert part in message
