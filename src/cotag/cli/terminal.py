@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ class TerminalProgress:
     """Progress bars with an estimate on stderr; only the news where stderr is no terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, quiet=not is_first_process())
         self._bars: Progress | None = None
 
     @contextmanager
@@ -65,6 +66,11 @@ class TerminalProgress:
     def say(self, message: str) -> None:
         """One line of news."""
         self.console.print(Text(message), soft_wrap=True)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks, of those that a launcher such as torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def on_terminal() -> bool:

@@ -58,7 +58,7 @@ def train(
 
     Example: cotag train table:photos/labels.csv --recipe quick --out runs/first
     """
-    from cotag.cli.terminal import TerminalProgress, print_json, print_sections
+    from cotag.cli.terminal import TerminalProgress, is_first_process, print_json, print_sections
     from cotag.run.sections import label_section, summary_section
     from cotag.run.train import train as run_train
 
@@ -68,6 +68,8 @@ def train(
     options = [f"data.read.{key}={json.dumps(value)}" for key, value in reader_options(read).items()]
     overrides = [*(settings or []), *options]
     run = run_train(data, recipe or "quick", out, overrides, resume, force, TerminalProgress())
+    if not is_first_process():
+        return
     if as_json:
         print_json({**run.test.to_json(), "seconds": run.seconds, "out": str(run.folder), "report": str(run.report)})
         return

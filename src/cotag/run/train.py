@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 
 from cotag.data.read import read
 from cotag.data.splits import Roles, assign_roles
@@ -94,12 +94,15 @@ def train(
         progress.say(f"{folder.folder}: no epoch was finished; begins at the first")
     set_seed(settings.train.seed)
     tagger = make_tagger(settings, index.label_space)
-    if resume is None:
-        # Only now: until here a wrong setting costs nothing of what the folder held.
-        folder.clear()
-        settings.save(folder.recipe)
-        folder.save_data(index, roles, "an Index" if isinstance(data, Index) else str(data))
-    write_json(folder.environment, environment(settings.train.seed))
+    process = this_process()
+    if process.is_main_process:
+        if resume is None:
+            # Only now: until here a wrong setting costs nothing of what the folder held.
+            folder.clear()
+            settings.save(folder.recipe)
+            folder.save_data(index, roles, "an Index" if isinstance(data, Index) else str(data))
+        write_json(folder.environment, environment(settings.train.seed))
+    process.wait_for_everyone()
     seconds = {"reading": time.monotonic() - started}
     try:
         fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint)
@@ -109,10 +112,9 @@ def train(
             progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")
         raise
     seconds.update(fitted.seconds, total=time.monotonic() - started)
-    write_json(
-        folder.result,
-        {"test": report.to_json(), "seconds": seconds, "skipped": fitted.skipped, "weight_decay": fitted.weight_decay},
-    )
+    result = {"seconds": seconds, "skipped": fitted.skipped, "weight_decay": fitted.weight_decay}
+    if process.is_main_process:
+        write_json(folder.result, {"test": report.to_json(), **result})
     return Run(folder.folder, report, seconds, sections)
 
 
@@ -133,13 +135,22 @@ def _new(
 ) -> _Begun:
     settings = Recipe.load(recipe, overrides)
     check_recipe(settings)
-    folder = new_folder(out, _name(recipe), force)
+    folder = _agreed_folder(out, _name(recipe), force)
     index = _index(data, settings)
     given = settings.data
     roles = assign_roles(index, given.train, given.choose, given.test, settings.train.seed)
     for role in ("train", "choose", "test"):
         require_positives(role, index, getattr(roles, role))
     return _Begun(settings, index, replace(roles, told=told(roles, settings)), folder)
+
+
+def _agreed_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> RunFolder:
+    """The new folder that the first of the processes finds free; the others take the same."""
+    process = this_process()
+    found = [str(new_folder(out, name, force).folder) if process.is_main_process else ""]
+    if process.num_processes > 1:
+        broadcast_object_list(found)
+    return RunFolder(found[0])
 
 
 def _resumed(data: Data, resume: str | os.PathLike[str], overrides: Sequence[str]) -> _Begun:
@@ -152,7 +163,8 @@ def _resumed(data: Data, resume: str | os.PathLike[str], overrides: Sequence[str
     index = _index(data, settings)
     folder.require_same_labels(index.label_space)
     roles = folder.load_roles(index)
-    folder.remove_leftovers()
+    if this_process().is_main_process:
+        folder.remove_leftovers()
     return _Begun(settings, index, roles, folder)
 
 
@@ -208,7 +220,7 @@ def _require_size(tagger: Tagger) -> None:
 
 def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, list[Section]]:
     """Save the model, the scores and the report."""
-    recipe, index, folder = begun.recipe, begun.index, begun.folder
+    recipe, index, folder, is_main = begun.recipe, begun.index, begun.folder, this_process().is_main_process
     decision = Decision(**recipe.decide.model_dump())
     reports: dict[str, Report] = {}
     for role in ("choose", "test"):
@@ -216,13 +228,14 @@ def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, list
         origin = {"model": str(folder.model), "split": role, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         ids = [index.ids[int(row)] for row in rows]
         scores = Scores(ids, logits_NK.astype(np.float32), index.targets(rows), "logit", index.label_space, origin)
-        scores.save(folder.scores(role))
         reports[role] = evaluate(scores, decision)
-    write_history(folder.history, fitted.history)
+        if is_main:
+            scores.save(folder.scores(role))
+    sections = run_sections(reports["test"], begun.roles, index, fitted, recipe)
     about = {"data": list(begun.roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
     tagger.to("cpu")
-    if this_process().is_main_process:
+    if is_main:
+        write_history(folder.history, fitted.history)
         save_tagger(tagger, folder.model, decision.to_json(), about)
-    sections = run_sections(reports["test"], begun.roles, index, fitted, recipe)
-    write_report(sections, folder.report, f"Run {folder.folder.name}", repr(index), force=True)
+        write_report(sections, folder.report, f"Run {folder.folder.name}", repr(index), force=True)
     return reports["test"], sections
