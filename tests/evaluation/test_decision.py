@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cotag.errors import SettingError
-from cotag.evaluation.decision import Decision
+from cotag.errors import LabelSpaceError, SettingError
+from cotag.evaluation.decision import Decision, highest, logits_of
 from cotag.types.labels import LabelSpace
 from cotag.types.scores import Scores
 
@@ -40,6 +41,102 @@ def test_the_kind_is_declared_and_not_guessed() -> None:
     assert given([0.2, 0.7], "probability") == [False, True]
 
 
+SPACE = LabelSpace(("cat", "dog", "owl"))
+
+
+def table(values: list[list[float]], kind: str = "logit", space: LabelSpace = SPACE) -> Scores:
+    array = np.array(values, dtype="float32")
+    return Scores([str(n) for n in range(len(array))], array, np.zeros(array.shape, np.int8), kind, space)
+
+
+def test_each_label_has_its_own_threshold() -> None:
+    decision = Decision(logit_thresholds=(0.0, -2.0, 1.0), label_space=SPACE)
+    assert decision.apply(table([[0, -2, 0.9], [-0.1, -2.1, 1]])).tolist() == [
+        [True, True, False],
+        [False, False, True],
+    ]
+    probabilities = table([[0.5, 0.12, 0.73], [0.49, 0.11, 0.74], [1, 0, 1]], "probability")
+    assert decision.apply(probabilities).tolist() == [[True, True, False], [False, False, True], [True, False, True]]
+
+
+def test_the_highest_are_given_and_of_equal_ones_the_first() -> None:
+    assert Decision("top_k", k=2).apply(table([[1, 3, 2], [0, 0, 0]])).tolist() == [
+        [False, True, True], [True, True, False],
+    ]  # fmt: skip
+    both = Decision("top_k_and_threshold", k=2).apply(table([[1, 3, 2], [-1, 0, -2], [-1, -1, -1]]))
+    assert both.tolist() == [[False, True, True], [False, True, False], [False, False, False]]
+    assert Decision("top_k", k=9).apply(table([[1, 3, 2]])).all()
+
+
+def test_offsets_rank_and_thresholds_compare_what_was_scored() -> None:
+    offsets = (2.5, 0.0, 0.0)
+    assert Decision("top_k", k=1, logit_offsets=offsets, label_space=SPACE).apply(table([[1, 3, 2]])).tolist() == [
+        [True, False, False]
+    ]
+    both = Decision("top_k_and_threshold", 0.8, k=1, logit_offsets=offsets, label_space=SPACE)
+    assert not both.apply(table([[1, 3, 2]])).any()
+    assert both.apply(table([[1.5, 3, 2]])).tolist() == [[True, False, False]]
+
+
+def test_the_highest_are_those_of_a_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cotag.evaluation.decision.CELLS", 20)
+    values = np.round(np.random.default_rng(0).normal(size=(50, 7)), 1)
+    for k in range(1, 8):
+        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        wanted = np.zeros(values.shape, dtype=bool)
+        np.put_along_axis(wanted, order, True, axis=1)
+        assert (highest(values, k) == wanted).all()
+
+
+def test_logits_of_probabilities_are_finite_and_keep_their_order() -> None:
+    values = [[0.0, 1e-30, 0.5], [1 - 2**-24, 1.0, 0.25]]
+    logits = logits_of(table(values, "probability"))
+    assert np.isfinite(logits).all()
+    assert logits[0, 0] < logits[0, 1] < logits[1, 2] < logits[0, 2] == 0 < logits[1, 0] < logits[1, 1]
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Decision(),
+        Decision("top_k", k=3),
+        Decision("top_k_and_threshold", 0.2, 2),
+        Decision(logit_thresholds=(0.1, -3.5, 1 / 3), label_space=SPACE, fitted={"objective": "CF1"}),
+        Decision("top_k", k=1, logit_offsets=(0.0, 1e-3, 2), label_space=SPACE),
+    ],
+    ids=lambda decision: decision.rule,
+)
+def test_json_makes_the_same_decision(decision: Decision) -> None:
+    value = json.loads(json.dumps(decision.to_json()))
+    assert Decision.from_json(value, SPACE) == decision
+
+
+def test_other_labels_are_refused() -> None:
+    decision = Decision(logit_thresholds=(0.1, -3.5, 1.0), label_space=SPACE)
+    turned, other = LabelSpace(("dog", "cat", "owl")), LabelSpace(("cat", "dog", "cow"))
+    with pytest.raises(LabelSpaceError, match="the same names in another order"):
+        Decision.from_json(decision.to_json(), turned)
+    with pytest.raises(LabelSpaceError, match="only in the first: owl; only in the second: cow"):
+        Decision.from_json(decision.to_json(), other)
+    with pytest.raises(LabelSpaceError, match="decision and scores: the label spaces differ"):
+        decision.apply(table([[1, 2, 3]], space=turned))
+    with pytest.raises(LabelSpaceError, match="made for other labels"):
+        Decision.from_json({"rule": "top_k", "k": 1, "label_space": other.hash}, SPACE)
+    assert Decision.from_json({"rule": "top_k", "k": 1}, turned).k == 1
+
+
+def test_the_words_say_what_decides() -> None:
+    assert Decision("top_k", k=3).describe() == "a label is given among the 3 highest"
+    own = Decision(logit_thresholds=(0.0, -2.0, 1.0), label_space=SPACE)
+    assert own.describe() == "a label is given at its own threshold (probability 0.119 to 0.731 over 3 labels)"
+    one = Decision("top_k_and_threshold", k=2, logit_thresholds=(-2.0,) * 3, label_space=SPACE)
+    assert one.describe() == "a label is given among the 2 highest, at probability >= 0.1192 (logit -2)"
+    shifted = Decision("top_k", k=2, logit_offsets=(0.0, 0.0, np.log(4)), label_space=SPACE)
+    assert shifted.describe() == (
+        "a label is given among the 2 highest, after the labels' odds were multiplied by 1 to 4"
+    )
+
+
 def test_json_and_words() -> None:
     decision = Decision(threshold=0.25)
     assert Decision(**decision.to_json()) == decision
@@ -53,8 +150,20 @@ def test_json_and_words() -> None:
         ({"threshold": 0.0}, r"decide.threshold = 0.0: must be above 0 and under 1"),
         ({"threshold": 1}, r"decide.threshold = 1: must be above 0 and under 1"),
         ({"threshold": float("nan")}, r"decide.threshold = nan"),
+        ({"k": 3}, r"rule threshold ranks nothing"),
+        ({"rule": "top_k"}, r"rule top_k with k = None"),
+        ({"rule": "top_k", "k": 0}, r"rule top_k with k = 0"),
+        ({"rule": "top_k", "k": 3, "threshold": 0.3}, r"rule top_k has no threshold"),
+        ({"logit_thresholds": (0.1, 0.2)}, r"logit_thresholds: 2 values for a label space of None"),
+        ({"logit_thresholds": (0.1, 0.2), "label_space": SPACE}, r"2 values for a label space of 3"),
+        ({"logit_thresholds": (0.1, 0.2, float("inf")), "label_space": SPACE}, r"finite"),
     ],
 )
 def test_what_cannot_be_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingError, match=said):
         Decision(**settings)
+
+
+def test_an_unknown_key_is_refused() -> None:
+    with pytest.raises(SettingError, match="decision: 'treshold' is not known; did you mean threshold"):
+        Decision.from_json({"rule": "threshold", "treshold": 0.2}, SPACE)
