@@ -1,0 +1,60 @@
+"""The labels that images are given under a protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cotag.evaluation.decision import Decision
+from cotag.evaluation.protocols import Protocol
+from cotag.evaluation.ranking import lower_unknown, top_labels
+from cotag.types.scores import Scores
+
+
+def given_labels(scores: Scores, decision: Decision | None, protocol: Protocol) -> np.ndarray:
+    """Which labels are given; bool (N, K).
+
+    Args:
+        decision: where not given, the protocol's k highest, or a probability of at least 0.5. A protocol that takes
+            those of the k highest that are over the threshold asks the decision for the latter.
+    """
+    if decision is None and _top_alone(protocol):
+        return _top(scores, protocol)
+    given_NK = (decision or Decision()).apply(scores)
+    if protocol.top_k is not None and not _top_alone(protocol):
+        given_NK &= _top(scores, protocol)
+    return given_NK
+
+
+def describe_given(decision: Decision | None, protocol: Protocol) -> str:
+    """The same in words."""
+    if decision is None and _top_alone(protocol):
+        return f"a label is given among the {protocol.top_k} highest"
+    words = (decision or Decision()).describe()
+    if protocol.top_k is not None and not _top_alone(protocol):
+        return f"of the {protocol.top_k} highest of an image, {words}"
+    return words
+
+
+def label_thresholds(decision: Decision | None, protocol: Protocol, names: tuple[str, ...]) -> list[float | None]:
+    """The probability from which on each label is given; None where its rank alone decides."""
+    if decision is None and _top_alone(protocol):
+        return [None] * len(names)
+    rule = (decision or Decision()).to_json()
+    logits = rule.get("logit_thresholds")
+    if logits is not None:
+        return [float(1 / (1 + np.exp(-logits[name]))) for name in names]
+    return [rule.get("threshold")] * len(names)
+
+
+def _top_alone(protocol: Protocol) -> bool:
+    return protocol.top_k is not None and protocol.top_k_rule == "score"
+
+
+def _top(scores: Scores, protocol: Protocol) -> np.ndarray:
+    assert protocol.top_k is not None
+    scores_NK = scores.scores_NK
+    if protocol.unknown == "skip":
+        scores_NK = lower_unknown(scores_NK, scores.targets_NK)
+    given_NK = np.zeros(scores_NK.shape, dtype=bool)
+    np.put_along_axis(given_NK, top_labels(scores_NK, protocol.top_k), True, axis=1)
+    return given_NK

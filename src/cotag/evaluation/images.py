@@ -1,0 +1,137 @@
+"""Everything that is counted image by image: what is given, the k highest labels, and the order of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from cotag.evaluation.columns import check_shapes, release, workers
+from cotag.evaluation.protocols import Protocol
+from cotag.evaluation.ranking import Ranking, lower_unknown, rank_labels, top_labels
+from cotag.evaluation.targets import Targets
+
+# Cells of a chunk of images: small enough to stay in a processor's cache.
+CELLS = 2**18
+
+# (first, last) -> which labels are given to these images; bool (last - first, K)
+Given = Callable[[int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of each label; int64 (K,).
+
+    Attributes:
+        correct_K: images that have the label and were given it.
+        predicted_K: images that were given it.
+    """
+
+    correct_K: np.ndarray
+    predicted_K: np.ndarray
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.correct_K + other.correct_K, self.predicted_K + other.predicted_K)
+
+
+@dataclass(frozen=True)
+class ImageMeasures:
+    """What ``measure_images`` counts.
+
+    Attributes:
+        given: labels as they are given.
+        top: labels by the protocol's rule for the k highest.
+        hits_K: positives that are among the k highest, whether given or not.
+        positive_K, known_K: images that have a label, and of which it is known (with unknown ones as negative: all).
+        right_N: whether all known labels are right; NaN where none is known.
+        ranking: measures of the order of the labels.
+    """
+
+    given: Counts
+    top: Counts
+    hits_K: np.ndarray
+    positive_K: np.ndarray
+    known_K: np.ndarray
+    right_N: np.ndarray
+    ranking: Ranking
+
+
+def measure_images(scores_NK: np.ndarray, targets: Targets, given: Given, protocol: Protocol, k: int) -> ImageMeasures:
+    """Count the labels that are given, in chunks of images.
+
+    Args:
+        scores_NK: float32 or float64, finite; an array or a memory-mapped file.
+        targets: of the same N images and K labels.
+        given: the labels that are given to the images ``first`` to ``last - 1``.
+        protocol: how unknown targets count, and the rule for the k highest labels.
+        k: 1 or more.
+
+    Raises:
+        ScoresError: shapes that differ, or scores of a type that loses ranks.
+    """
+    check_shapes(scores_NK, targets)
+    samples, labels = targets.shape
+    step = max(1, CELLS // labels)
+
+    def of_chunk(first: int) -> ImageMeasures:
+        last = min(samples, first + step)
+        scores_BK, targets_BK = np.asarray(scores_NK[first:last]), targets.rows(first, last)
+        found = _measure(scores_BK, targets_BK, given(first, last), protocol, k)
+        release(scores_NK)
+        return found
+
+    with ThreadPoolExecutor(workers()) as pool:
+        parts = list(pool.map(of_chunk, range(0, samples, step)))
+    return _joined(parts)
+
+
+def _measure(
+    scores_BK: np.ndarray, targets_BK: np.ndarray, given_BK: np.ndarray, protocol: Protocol, k: int
+) -> ImageMeasures:
+    images, labels = scores_BK.shape
+    positive_BK, counted_BK = targets_BK == 1, np.ones(targets_BK.shape, dtype=bool)
+    ranked_BK = scores_BK
+    if protocol.unknown == "skip" and targets_BK.min(initial=0) < 0:
+        ranked_BK, counted_BK = lower_unknown(scores_BK, targets_BK), targets_BK >= 0
+        given_BK = given_BK & counted_BK
+    top_Bk, rows_B1 = top_labels(ranked_BK, k), np.arange(images)[:, None]
+    hit_Bk = positive_BK[rows_B1, top_Bk]
+    kept_Bk = counted_BK[rows_B1, top_Bk]
+    if protocol.top_k_rule == "score_and_threshold":
+        kept_Bk = kept_Bk & given_BK[rows_B1, top_Bk]
+    rows_P, labels_P = np.divmod(np.flatnonzero(positive_BK), labels)
+    correct_P = given_BK[rows_P, labels_P]
+    positive_B = np.bincount(rows_P, minlength=images)
+    right_B = np.bincount(rows_P[correct_P], minlength=images) == positive_B
+    right_B &= np.count_nonzero(given_BK, axis=1) == positive_B
+    return ImageMeasures(
+        Counts(_count(labels_P[correct_P], labels), given_BK.sum(0)),
+        Counts(_count(top_Bk[hit_Bk & kept_Bk], labels), _count(top_Bk[kept_Bk], labels)),
+        _count(top_Bk[hit_Bk], labels),
+        _count(labels_P, labels),
+        counted_BK.sum(0),
+        np.where(counted_BK.any(1), right_B, np.nan),
+        rank_labels(scores_BK, targets_BK),
+    )
+
+
+def _count(labels: np.ndarray, size: int) -> np.ndarray:
+    return np.bincount(labels, minlength=size)
+
+
+def _joined(parts: list[ImageMeasures]) -> ImageMeasures:
+    first, *others = parts
+    given, top = first.given, first.top
+    for other in others:
+        given, top = given + other.given, top + other.top
+    return ImageMeasures(
+        given,
+        top,
+        np.sum([part.hits_K for part in parts], axis=0),
+        np.sum([part.positive_K for part in parts], axis=0),
+        np.sum([part.known_K for part in parts], axis=0),
+        np.concatenate([part.right_N for part in parts]),
+        Ranking(*(np.concatenate(some) for some in zip(*(part.ranking for part in parts), strict=True))),
+    )
