@@ -1,4 +1,4 @@
-"""Sections as one HTML file that needs no network: text, sortable tables and figures."""
+"""Sections as one HTML file that needs no network: text, tables to sort and search, figures and pictures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from cotag.storage import require_free, write_text
 from cotag.types.section import Section
 
 DASH = "–"
+# Longer tables get a search field, and figures with more lines a list to choose from.
+SEARCHED_ROWS = 12
+CHOSEN_LINES = 8
 
 
 def write_report(
@@ -84,8 +87,17 @@ def _part(number: int, section: Section) -> dict[str, Any]:
         "paragraphs": [paragraph for paragraph in section.text.split("\n\n") if paragraph.strip()],
         "columns": list(zip(section.columns, numeric, strict=True)) if section.rows else [],
         "rows": _cells(section, numeric),
+        "searched": len(section.rows) > SEARCHED_ROWS,
         "figure": _figure(section.figure, section.title) if section.figure else None,
+        "pictures": [_picture(picture) for picture in section.pictures],
     }
+
+
+def _picture(picture: dict[str, str]) -> dict[str, Any]:
+    """What the template needs of a picture; only one that lies in the page itself can be shown."""
+    if not picture["image"].startswith("data:image/"):
+        raise ValueError("a picture of a section must be a data URI of an image")
+    return {**picture, "lines": picture["caption"].split("\n")}
 
 
 def _is_numeric(values: Sequence[Any]) -> bool:
@@ -122,6 +134,8 @@ def _figure(figure: dict[str, Any], title: str) -> dict[str, Any]:
         "json": text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "height": layout.get("height", 360),
         "wide": any(trace.get("type") == "heatmap" for trace in data),
+        "lines": [trace.get("name", "") for trace in data] if len(data) > CHOSEN_LINES else [],
+        "visible": [trace.get("visible", True) is True for trace in data],
     }
 
 

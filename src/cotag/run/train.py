@@ -231,7 +231,8 @@ def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, list
         reports[role] = evaluate(scores, decision)
         if is_main:
             scores.save(folder.scores(role))
-    sections = run_sections(reports["test"], begun.roles, index, fitted, recipe)
+    # The scores of the last role, those that judge.
+    sections = run_sections(reports["test"], scores, decision, begun.roles, index, fitted, recipe)
     about = {"data": list(begun.roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
     tagger.to("cpu")
     if is_main:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Section:
-    """A title with a text, a table, a figure, or several of them.
+    """A title with a text, a table, a figure, pictures, or several of them.
 
     Args:
         title: the heading.
@@ -18,6 +18,7 @@ class Section:
         rows: the table's rows; cells are text, numbers or None. Ratios are in [0, 1].
         figure: a plotly figure as JSON (``data`` and ``layout``).
         bars: name of the column whose numbers a terminal shows as bars, if any.
+        pictures: ``image`` (a data URI), ``alt`` (what it shows, in words) and ``caption`` (lines) of each.
     """
 
     title: str
@@ -26,9 +27,10 @@ class Section:
     rows: Sequence[Sequence[Any]] = field(default_factory=list)
     figure: dict[str, Any] | None = None
     bars: str | None = None
+    pictures: Sequence[dict[str, str]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object without the figure: title, text, and the rows as objects."""
+        """A JSON object without figure and pictures: title, text, and the rows as objects."""
         value: dict[str, Any] = {"title": self.title}
         if self.text:
             value["text"] = self.text

@@ -1,0 +1,60 @@
+"""The headline numbers and one row for each label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cotag.evaluation.figures import count_against_score
+from cotag.evaluation.metrics import Report
+from cotag.types.section import Section
+
+HEADLINE = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1")
+CHANCE = "mAP of chance (label prevalence)"
+LABEL_COLUMNS = ("label", "group", "positives", "prevalence", "AP", "precision", "recall", "F1", "threshold")
+
+
+def summary_section(
+    report: Report, intervals: Mapping[str, tuple[float, float]] | None = None, title: str = "Test"
+) -> Section:
+    """Every number, the best known first and beside chance.
+
+    Args:
+        report: what ``evaluate`` found.
+        intervals: name -> (low, high), where they were computed; a number without one has a dash.
+    """
+    names = [*HEADLINE, *(name for name in report.metrics if name not in (*HEADLINE, "chance_mAP"))]
+    shown = {name: report.metrics[name] for name in names}
+    rows = [[name, value, *(intervals or {}).get(name, (None, None))] for name, value in shown.items()]
+    rows.insert(1, [CHANCE, report.metrics["chance_mAP"], None, None])
+    columns: tuple[str, ...] = ("metric", "value", "low", "high")
+    text = f"{report.coverage}. Protocol: {report.protocol}."
+    if not intervals:
+        return Section(title, text, columns[:2], [row[:2] for row in rows])
+    return Section(title, f"{text}\n\nlow and high: the 95 % bootstrap interval over images.", columns, rows)
+
+
+def label_section(report: Report, title: str = "Labels", training_counts: Sequence[int] | None = None) -> Section:
+    """One row for each label, the best first.
+
+    Args:
+        report: what ``evaluate`` found.
+        training_counts: images of each label in training, in the order of the label space, where they are known.
+    """
+    counts = training_counts if training_counts is not None else [None] * len(report.labels)
+    rows_of = [{**label, "training": count} for label, count in zip(report.labels, counts, strict=True)]
+    filled = [name for name in LABEL_COLUMNS if any(label.get(name) is not None for label in rows_of)]
+    columns = [name for name in LABEL_COLUMNS if name in filled or name in ("label", "AP")]
+    if training_counts is not None:
+        columns.insert(columns.index("positives"), "training")
+    ranked = sorted(rows_of, key=lambda label: -(label["AP"] or 0.0))
+    rows = [[label[name] for name in columns] for label in ranked]
+    return Section(title, "On the images that judge.", columns, rows, bars="AP")
+
+
+def count_section(report: Report, training_counts: Sequence[int] | None = None) -> Section:
+    """Each label by its number of images, in training where that is known, and its average precision."""
+    where = "images that judge" if training_counts is None else "training images"
+    counts = [label["positives"] for label in report.labels] if training_counts is None else training_counts
+    names = [label["label"] for label in report.labels]
+    figure = count_against_score(counts, [label["AP"] for label in report.labels], names)
+    return Section("Label counts against AP", f"Each label by its number of {where}.", figure=figure)
