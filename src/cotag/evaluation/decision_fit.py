@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -83,17 +84,17 @@ class DecisionFit:
         about = {"objective": self.objective.describe(), "rule": self.rule, "images": len(scores)}
         if self.rule in SHRUNK_RULES:
             about["shrinkage"] = self._shrinkage
-        return Decision(**found, fitted=about)
+        return Decision(**found, label_space=scores.label_space, fitted=about)
 
     @property
     def _shrinkage(self) -> float:
         return SHRINKAGE if self.shrinkage is None else self.shrinkage
 
-    def _threshold(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, object]:
+    def _threshold(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, Any]:
         limit, _ = fit_threshold(logits_NK, scores.targets_NK, self.objective)
-        return _thresholds("threshold", scores, np.full(logits_NK.shape[1], limit))
+        return _thresholds("threshold", np.full(logits_NK.shape[1], limit))
 
-    def _label_thresholds(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, object]:
+    def _label_thresholds(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, Any]:
         targets_NK, objective = scores.targets_NK, self.objective
         positives_K = (targets_NK == 1).sum(0)
         overall, _ = fit_threshold(logits_NK, targets_NK, objective)
@@ -104,38 +105,38 @@ class DecisionFit:
             own, _ = fit_threshold(logits_NK[:, of], targets_NK[:, of], objective)
             toward_K[of] = self._shrunk(np.array(own), np.array(overall), positives_K[of].sum())
         fitted_K = fit_label_thresholds(logits_NK, targets_NK, objective)
-        return _thresholds("threshold", scores, self._shrunk(fitted_K, toward_K, positives_K))
+        return _thresholds("threshold", self._shrunk(fitted_K, toward_K, positives_K))
 
     def _shrunk(self, own: np.ndarray, toward: np.ndarray, positives: np.ndarray) -> np.ndarray:
         weight = positives / np.maximum(positives + self._shrinkage, 1e-300)
         found: np.ndarray = weight * own + (1 - weight) * toward
         return found
 
-    def _top_k(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, object]:
+    def _top_k(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, Any]:
         def gain(k: int) -> float:
             return float(self.objective.gain(totals(highest(scores.scores_NK, k), scores.targets_NK)))
 
         return {"rule": "top_k", "k": max(self._tried(scores), key=gain)}
 
-    def _top_k_and_threshold(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, object]:
+    def _top_k_and_threshold(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, Any]:
         found = []
         for k in self._tried(scores):
             limit, gain = fit_threshold(logits_NK, scores.targets_NK, self.objective, highest(scores.scores_NK, k))
             found.append((gain, k, limit))
         _, k, limit = max(found, key=lambda item: item[0])
-        return {**_thresholds("top_k_and_threshold", scores, np.full(logits_NK.shape[1], limit)), "k": k}
+        return {**_thresholds("top_k_and_threshold", np.full(logits_NK.shape[1], limit)), "k": k}
 
     def _tried(self, scores: Scores) -> list[int]:
         return [self.k] if self.k else list(range(1, min(MOST_K, len(scores.label_space)) + 1))
 
-    def _group_offset(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, object]:
-        return self._offsets(scores, self._infrequent_offsets(scores, logits_NK))
+    def _group_offset(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, Any]:
+        return self._offsets(self._infrequent_offsets(scores, logits_NK))
 
-    def _label_offsets(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, object]:
+    def _label_offsets(self, scores: Scores, logits_NK: np.ndarray) -> dict[str, Any]:
         assert self.k is not None
         start_K = self._infrequent_offsets(scores, logits_NK)
         fitted_K = fit_label_offsets(logits_NK, scores.targets_NK, start_K, self.k, self.objective)
-        return self._offsets(scores, self._shrunk(fitted_K, start_K, (scores.targets_NK == 1).sum(0)))
+        return self._offsets(self._shrunk(fitted_K, start_K, (scores.targets_NK == 1).sum(0)))
 
     def _infrequent_offsets(self, scores: Scores, logits_NK: np.ndarray) -> np.ndarray:
         assert self.k is not None
@@ -146,13 +147,12 @@ class DecisionFit:
         offset, _ = fit_group_offset(logits_NK, scores.targets_NK, members_K, self.k, self.objective)
         return np.where(members_K, offset, 0.0)
 
-    def _offsets(self, scores: Scores, offsets_K: np.ndarray) -> dict[str, object]:
-        space = scores.label_space
-        return {"rule": "top_k", "k": self.k, "logit_offsets": tuple(offsets_K.tolist()), "label_space": space}
+    def _offsets(self, offsets_K: np.ndarray) -> dict[str, Any]:
+        return {"rule": "top_k", "k": self.k, "logit_offsets": tuple(offsets_K.tolist())}
 
 
-def _thresholds(rule: str, scores: Scores, thresholds_K: np.ndarray) -> dict[str, object]:
-    return {"rule": rule, "logit_thresholds": tuple(thresholds_K.tolist()), "label_space": scores.label_space}
+def _thresholds(rule: str, thresholds_K: np.ndarray) -> dict[str, Any]:
+    return {"rule": rule, "logit_thresholds": tuple(thresholds_K.tolist())}
 
 
 def totals(given_NK: np.ndarray, targets_NK: np.ndarray) -> Totals:

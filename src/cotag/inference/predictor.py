@@ -134,6 +134,7 @@ def load(path: str | os.PathLike[str]) -> TaggerPredictor:
 
     Raises:
         WeightsError: there is no model, or it is damaged.
+        LabelSpaceError: its decision was fitted for other labels.
     """
     tagger, about = load_tagger(model_folder(Path(path)))
-    return TaggerPredictor(tagger, Decision(**about["decision"]))
+    return TaggerPredictor(tagger, Decision.from_json(about["decision"], tagger.label_space))

@@ -97,6 +97,24 @@ def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return about
 
 
+def write_decision(folder: str | os.PathLike[str], decision: dict[str, Any], label_space: LabelSpace) -> None:
+    """Put another decision into a saved tagger, whole or not at all.
+
+    Args:
+        folder: the model's folder.
+        decision: how scores become labels; see ``cotag.evaluation.decision``.
+        label_space: the labels that it was made for.
+
+    Raises:
+        WeightsError: the folder holds no model.
+        LabelSpaceError: the model has other labels.
+    """
+    about = read_settings(folder)
+    own = LabelSpace.from_json(about["label_space"])
+    own.require_same(label_space, f"the model {folder} and the scores that the decision was fitted on")
+    write_json(Path(folder) / SETTINGS, {**about, "decision": decision})
+
+
 def model_folder(path: str | os.PathLike[str]) -> Path:
     """The model's folder of a run folder, or the folder itself."""
     inner = Path(path) / "model"
