@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cotag.errors import OutputExists, StorageError
+
+_LEFTOVER = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.(part|old)")
 
 
 @contextmanager
@@ -80,6 +83,22 @@ def _exchange(new: Path, path: Path) -> None:
         old.replace(path)
         raise
     _remove(old)
+
+
+def clear_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Clean up below a folder after a process that was killed while it wrote.
+
+    What was half-written goes; a folder that was just being replaced comes back as it was.
+    """
+    for path in list(Path(folder).rglob(".*")):
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is None or not path.exists():
+            continue
+        whole = path.with_name(match[1])
+        if match[2] == "old" and not whole.exists():
+            path.replace(whole)
+        else:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

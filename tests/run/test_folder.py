@@ -10,6 +10,7 @@ import pytest
 from cotag.data.splits import Roles
 from cotag.errors import LabelSpaceError, OutputExists, ResumeError
 from cotag.run.folder import RunFolder, new_folder
+from cotag.storage import clear_leftovers
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
@@ -95,11 +96,24 @@ def test_clearing_leaves_what_is_not_of_a_run(tmp_path: Path) -> None:
     assert not run.has_checkpoint
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
-    run = begun(tmp_path)
-    kept = {path.name for path in tmp_path.rglob("*")}
-    (tmp_path / ".recipe.yaml.12-ab.part").write_text("half")
-    (tmp_path / "checkpoints" / ".last.12-ab.part").mkdir(parents=True)
-    (tmp_path / "checkpoints" / ".last.12-ab.part" / "model.safetensors").write_text("half")
-    run.remove_leftovers()
-    assert {path.name for path in tmp_path.rglob("*")} == kept | {"checkpoints"}
+def killed_while_replacing(folder: Path, renames: int) -> None:
+    """What a process leaves that is killed after so many of the two renames that replace a folder."""
+    (folder / ".recipe.yaml.12-0123abcd.part").write_text("half")
+    for content, name in (("old", ".last.12-0123abcd.old"), ("new", ".last.12-0123abcd.part")):
+        (folder / "checkpoints" / name).mkdir(parents=True)
+        (folder / "checkpoints" / name / "state.json").write_text(content)
+    if renames == 0:
+        (folder / "checkpoints" / ".last.12-0123abcd.old").rename(folder / "checkpoints" / "last")
+    if renames == 2:
+        (folder / "checkpoints" / ".last.12-0123abcd.part").rename(folder / "checkpoints" / "last")
+
+
+@pytest.mark.parametrize(("renames", "kept"), [(0, "old"), (1, "old"), (2, "new")])
+def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path, renames: int, kept: str) -> None:
+    begun(tmp_path)
+    (tmp_path / ".hidden").write_text("mine")
+    before = {path.name for path in tmp_path.rglob("*")}
+    killed_while_replacing(tmp_path, renames)
+    clear_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*")} == before | {"checkpoints", "last", "state.json"}
+    assert (tmp_path / "checkpoints" / "last" / "state.json").read_text() == kept

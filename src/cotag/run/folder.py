@@ -61,14 +61,6 @@ class RunFolder:
         """Whether an epoch was finished that training can go on from."""
         return (self.checkpoints / "last").is_dir()
 
-    def remove_leftovers(self) -> None:
-        """Remove the temporary files of a process that was killed while it wrote."""
-        for left in list(self.folder.rglob(".*.part")):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
-
     def scores(self, role: str) -> Path:
         """The Scores of a role's images."""
         return self.folder / "scores" / f"{role}.parquet"

@@ -27,7 +27,7 @@ from cotag.run.environment import environment
 from cotag.run.fitting import Fitted, fit, require_positives, told
 from cotag.run.folder import RunFolder, new_folder
 from cotag.run.sections import run_sections
-from cotag.storage import write_json
+from cotag.storage import clear_leftovers, write_json
 from cotag.training.processes import this_process
 from cotag.training.trainer import write_history
 from cotag.types.index import Index
@@ -164,7 +164,7 @@ def _resumed(data: Data, resume: str | os.PathLike[str], overrides: Sequence[str
     folder.require_same_labels(index.label_space)
     roles = folder.load_roles(index)
     if this_process().is_main_process:
-        folder.remove_leftovers()
+        clear_leftovers(folder.folder)
     return _Begun(settings, index, roles, folder)
 
 
