@@ -71,7 +71,8 @@ def train(
     if not is_first_process():
         return
     if as_json:
-        print_json({**run.test.to_json(), "seconds": run.seconds, "out": str(run.folder), "report": str(run.report)})
+        about = {"seconds": run.seconds, "out": str(run.folder), "report": str(run.report)}
+        print_json({**run.test.to_json(), "intervals": run.intervals, **about})
         return
-    print_sections([summary_section(run.test), label_section(run.test)])
+    print_sections([summary_section(run.test, run.intervals), label_section(run.test)])
     print(f"\nmodel:  {run.folder}\nreport: {run.report}")

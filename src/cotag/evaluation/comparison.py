@@ -11,6 +11,7 @@ import numpy as np
 from cotag.errors import LabelSpaceError, ScoresError, SettingError, listing, suggestion
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.given import describe_given
+from cotag.evaluation.protocols import Protocol
 from cotag.evaluation.resampled import RATES, headline_names
 from cotag.evaluation.uncertainty import Interval, Resampling, moved, tail_place
 from cotag.types.scores import Scores
@@ -95,7 +96,7 @@ def compare(
     metric: str = "mAP",
     baseline: str | None = None,
     decisions: Mapping[str, Decision] | None = None,
-    protocol: str = "default",
+    protocol: str | Protocol = "default",
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,

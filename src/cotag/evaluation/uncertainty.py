@@ -15,6 +15,9 @@ from cotag.types.scores import Scores
 
 Interval = tuple[float, float]
 
+# Up to here 1000 resamples take seconds, and nobody needs to ask for them: images, and images x labels.
+MOST_IMAGES = 20_000
+MOST_SCORES = 2_000_000
 # What is held of the resamples at once, in numbers.
 MOST_COUNTS = 2**26
 
@@ -22,7 +25,7 @@ MOST_COUNTS = 2**26
 def bootstrap_intervals(
     scores: Scores,
     decision: Decision | None = None,
-    protocol: str = "default",
+    protocol: str | Protocol = "default",
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -52,6 +55,11 @@ def bootstrap_intervals(
         moved_R = moved(values).clip(0, 1)
         found[name] = (float(moved_R[place]), float(moved_R[-1 - place]))
     return found
+
+
+def takes_seconds(scores: Scores, most: int = MOST_SCORES) -> bool:
+    """Whether intervals are found in seconds: at most 20,000 images, and ``most`` images x labels."""
+    return len(scores) <= MOST_IMAGES and scores.scores_NK.size <= most
 
 
 class Resampling:

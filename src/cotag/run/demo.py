@@ -100,4 +100,4 @@ def _sections(run: Run, color_ap_K: np.ndarray) -> list[Section]:
     ]
     rows.sort(key=lambda row: -row[1])
     columns = ("label", "positives", "chance", "colors", "AP")
-    return [comparison, summary_section(run.test), Section("Labels", "", columns, rows, bars="AP")]
+    return [comparison, summary_section(run.test, run.intervals), Section("Labels", "", columns, rows, bars="AP")]

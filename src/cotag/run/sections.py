@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cotag.evaluation.decision import Decision
@@ -9,6 +10,7 @@ from cotag.evaluation.metrics import Report
 from cotag.evaluation.sections.assembly import score_sections
 from cotag.evaluation.sections.summary import label_section as label_section
 from cotag.evaluation.sections.summary import summary_section as summary_section
+from cotag.evaluation.uncertainty import Interval
 from cotag.run.thumbnails import thumbnails
 from cotag.types.scores import Scores
 from cotag.types.section import Section
@@ -22,18 +24,27 @@ if TYPE_CHECKING:
 
 
 def run_sections(
-    report: Report, scores: Scores, decision: Decision, roles: Roles, index: Index, fitted: Fitted, recipe: Recipe
+    report: Report,
+    intervals: Mapping[str, Interval],
+    scores: Scores,
+    decision: Decision,
+    roles: Roles,
+    index: Index,
+    fitted: Fitted,
+    recipe: Recipe,
 ) -> list[Section]:
     """Everything that the scores of the images that judge have to say, then data and settings.
 
     Args:
         report: of the scores by the decision.
+        intervals: of the report's numbers, where they were computed.
     """
     return [
         *score_sections(
             scores,
             decision,
             report,
+            intervals,
             training_counts=(index.targets(roles.train) == 1).sum(0).tolist(),
             history=fitted.history,
             weight_decay=fitted.weight_decay,

@@ -19,6 +19,7 @@ from cotag.errors import CotagError, ResumeError, SettingError
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.metrics import Report, evaluate
 from cotag.evaluation.report import write_report
+from cotag.evaluation.uncertainty import Interval, bootstrap_intervals, takes_seconds
 from cotag.models.bundle import save_tagger
 from cotag.models.tagger import Tagger, build_tagger
 from cotag.recipe import Recipe
@@ -37,6 +38,8 @@ from cotag.types.scores import Scores
 from cotag.types.section import Section
 
 Data = str | os.PathLike[str] | Index
+# Images x labels that a run finds intervals of: more than a few seconds are asked of ``cotag evaluate``.
+MOST_SCORES = 400_000
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class Run:
     Attributes:
         folder: where everything lies; see ``cotag.run.folder.RunFolder``.
         test: how the images that judge were judged.
+        intervals: of the numbers of ``test``, name -> (low, high); none where the images are too many to be quick.
         seconds: how long reading, fitting and judging took.
         sections: of the report.
     """
 
     folder: Path
     test: Report
+    intervals: dict[str, Interval]
     seconds: dict[str, float]
     sections: list[Section]
 
@@ -106,7 +111,7 @@ def train(
     seconds = {"reading": time.monotonic() - started}
     try:
         fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint)
-        report, sections = _finish(tagger, begun, fitted)
+        report, intervals, sections = _finish(tagger, begun, fitted)
     except (CotagError, KeyboardInterrupt) as error:
         if not isinstance(error, SettingError):
             progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")
@@ -114,8 +119,8 @@ def train(
     seconds.update(fitted.seconds, total=time.monotonic() - started)
     result = {"seconds": seconds, "skipped": fitted.skipped, "weight_decay": fitted.weight_decay}
     if process.is_main_process:
-        write_json(folder.result, {"test": report.to_json(), **result})
-    return Run(folder.folder, report, seconds, sections)
+        write_json(folder.result, {"test": report.to_json(), "intervals": intervals, **result})
+    return Run(folder.folder, report, intervals, seconds, sections)
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ def _require_size(tagger: Tagger) -> None:
     tagger.train()
 
 
-def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, list[Section]]:
+def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, dict[str, Interval], list[Section]]:
     """Save the model, the scores and the report."""
     recipe, index, folder, is_main = begun.recipe, begun.index, begun.folder, this_process().is_main_process
     decision = Decision(**recipe.decide.model_dump())
@@ -232,11 +237,12 @@ def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, list
         if is_main:
             scores.save(folder.scores(role))
     # The scores of the last role, those that judge.
-    sections = run_sections(reports["test"], scores, decision, begun.roles, index, fitted, recipe)
+    intervals = bootstrap_intervals(scores, decision) if takes_seconds(scores, MOST_SCORES) else {}
+    sections = run_sections(reports["test"], intervals, scores, decision, begun.roles, index, fitted, recipe)
     about = {"data": list(begun.roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
     tagger.to("cpu")
     if is_main:
         write_history(folder.history, fitted.history)
         save_tagger(tagger, folder.model, decision.to_json(), about)
         write_report(sections, folder.report, f"Run {folder.folder.name}", repr(index), force=True)
-    return reports["test"], sections
+    return reports["test"], intervals, sections
