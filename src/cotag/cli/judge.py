@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cotag.cli.arguments import Data, Force, Json, Read, reader_options
-from cotag.errors import SettingError
+from cotag.errors import LabelSpaceError, SettingError, listing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cotag.evaluation.decision import Decision
+    from cotag.evaluation.protocols import Protocol
+    from cotag.types.labels import LabelSpace
+    from cotag.types.scores import Scores
+
+
+Intervals = Annotated[
+    bool | None,
+    typer.Option(
+        "--intervals/--no-intervals",
+        help="95 % intervals; on for up to 20,000 images and 2 million scores.",
+        show_default=False,
+    ),
+]
+ProtocolName = Annotated[
+    str, typer.Option("--protocol", metavar="NAME", help="default, mlgcn, mlgcn-top3, mmpretrain, psg or voc07.")
+]
+ProtocolOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", metavar="KEY=VALUE", help="Another option of the protocol, as average_precision=voc_envelope."
+    ),
+]
+K = Annotated[int | None, typer.Option("--k", metavar="K", help="The k of mR@k, CF1@k and so on; 3.")]
+TrainData = Annotated[
+    str | None, typer.Option("--train", metavar="DATA", help="What trained: groups labels by its counts (split train).")
+]
+Borders = Annotated[
+    str | None,
+    typer.Option("--groups", metavar="UPPER,LOWER", help="Borders of head and tail, or terciles; 100,20."),
+]
 
 
 def stats(
@@ -58,6 +93,12 @@ def evaluate(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and count them.")
     ] = False,
+    intervals: Intervals = None,
+    protocol: ProtocolName = "default",
+    option: ProtocolOptions = None,
+    k: K = None,
+    train: TrainData = None,
+    groups: Borders = None,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Also save the Scores (Parquet).")] = None,
     force: Force = False,
     as_json: Json = False,
@@ -66,37 +107,84 @@ def evaluate(
 
     Example: cotag evaluate runs/first table:photos/labels.csv --split test
     """
-    from cotag.cli.terminal import TerminalProgress, print_json, print_sections
-    from cotag.evaluation.decision import Decision
+    from cotag.cli.terminal import print_json, print_sections
+    from cotag.evaluation.groups import parse_borders
     from cotag.evaluation.metrics import evaluate as judge
+    from cotag.evaluation.protocols import parse_options, protocol_of
     from cotag.run.sections import label_section, summary_section
     from cotag.storage import require_free
-    from cotag.types.scores import Scores
-    from cotag.types.scores_csv import read_csv_pair
 
     if out:
         require_free(out, force)
-    decision = Decision()
-    if data is None and (split or read or skip_bad):
+    rules, borders = protocol_of(protocol).changed(**parse_options(option or [])), parse_borders(groups)
+    if data is None and (split or skip_bad or (read and not train)):
         raise SettingError("--split, --read and --skip-bad are for MODEL DATA; leave them out, or give both")
+    if borders and not train:
+        raise SettingError("--groups needs --train DATA, whose counts group the labels")
     if scores or targets or kind:
         if model or not (scores and targets and kind):
             raise SettingError("give --scores CSV --targets CSV --kind logit|probability together, and no MODEL")
-        found = read_csv_pair(scores, targets, kind)
-    elif model is None:
-        raise SettingError("give a model and data, a Scores file, or --scores, --targets and --kind")
-    elif data is None:
-        if Path(model).is_dir():
-            raise SettingError(f"{model} is a folder: give the data to judge it on, or one of its scores/*.parquet")
-        found = Scores.load(model)
+        found, decision = _of_csv(scores, targets, kind), None
     else:
-        from cotag.run.judge import score_model
-
-        found, decision = score_model(model, data, reader_options(read), split, skip_bad, TerminalProgress())
+        found, decision = _of_model(model, data, split, reader_options(read), skip_bad)
+    counts = _train_counts(train, found.label_space, reader_options(read)) if train else None
+    report = judge(found, decision, rules, borders, counts, k)
     if out:
         found.save(out)
-    report = judge(found, decision)
+    bounds = _intervals(found, decision, rules, intervals)
     if as_json:
-        print_json({**report.to_json(), "images": len(found), "origin": found.origin})
+        print_json({**report.to_json(), "intervals": bounds, "images": len(found), "origin": found.origin})
         return
-    print_sections([summary_section(report), label_section(report)])
+    print_sections([summary_section(report, bounds), label_section(report)])
+
+
+def _of_csv(scores: str, targets: str, kind: str) -> Scores:
+    from cotag.types.scores_csv import read_csv_pair
+
+    return read_csv_pair(scores, targets, kind)
+
+
+def _of_model(
+    model: str | None, data: str | None, split: str | None, options: dict[str, Any], skip_bad: bool
+) -> tuple[Scores, Decision | None]:
+    """Scores of a file, or of a model on data with the model's own decision."""
+    from cotag.cli.terminal import TerminalProgress
+    from cotag.types.scores import Scores
+
+    if model is None:
+        raise SettingError("give a model and data, a Scores file, or --scores, --targets and --kind")
+    if data is None:
+        if Path(model).is_dir():
+            raise SettingError(f"{model} is a folder: give the data to judge it on, or one of its scores/*.parquet")
+        return Scores.load(model), None
+    from cotag.run.judge import score_model
+
+    return score_model(model, data, options, split, skip_bad, TerminalProgress())
+
+
+def _intervals(
+    scores: Scores, decision: Decision | None, protocol: Protocol, wanted: bool | None
+) -> dict[str, tuple[float, float]]:
+    """Intervals where they are wanted; where nothing is said, if they take seconds."""
+    from cotag.cli.terminal import TerminalProgress
+    from cotag.evaluation.uncertainty import bootstrap_intervals, takes_seconds
+
+    if wanted is None and not takes_seconds(scores):
+        size = f"{len(scores)} images x {len(scores.label_space)} labels"
+        TerminalProgress().say(f"{size}: no intervals; --intervals finds them")
+        return {}
+    return {} if wanted is False else bootstrap_intervals(scores, decision, protocol)
+
+
+def _train_counts(data: str, space: LabelSpace, options: dict[str, Any]) -> np.ndarray:
+    """How many images of the data's split ``train`` have each label; of all images where it has no such split."""
+    from cotag.data.read import read as read_data
+
+    index = read_data(data, **options)
+    if "train" in index.splits():
+        index = index.split("train")
+    places = space.positions_in(index.label_space)
+    missing = [name for name, place in zip(space.names, places, strict=True) if place < 0]
+    if missing:
+        raise LabelSpaceError(f"{data}: has no label {listing(missing)}; --train must be the data of these labels")
+    return index.counts()[places]

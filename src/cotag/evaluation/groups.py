@@ -65,3 +65,17 @@ def group_labels(
         head_K, tail_K = counts_K > borders[0], counts_K < borders[1]
         told = f"groups by training images: head above {borders[0]}, tail under {borders[1]}"
     return Groups(tuple(np.where(head_K, "head", np.where(tail_K, "tail", "middle")).tolist()), told)
+
+
+def parse_borders(text: str | None) -> Borders | None:
+    """The borders of a text: ``terciles``, or two numbers such as ``100,20``.
+
+    Raises:
+        SettingError: the text is neither.
+    """
+    if text is None or text == "terciles":
+        return text
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise SettingError(f"groups = {text!r}; give terciles or two borders, such as 100,20")
+    return int(parts[0]), int(parts[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from cotag.errors import SettingError, suggestion
@@ -61,6 +62,8 @@ class Protocol:
         Raises:
             SettingError: an unknown option or value.
         """
+        if not options:
+            return self
         known = [field.name for field in fields(self) if field.name != "name"]
         for option in options:
             if option not in known:
@@ -119,3 +122,22 @@ def protocol_of(protocol: str | Protocol) -> Protocol:
     if protocol not in PROTOCOLS:
         raise SettingError(f"protocol {protocol!r} is not known{suggestion(protocol, PROTOCOLS)}")
     return PROTOCOLS[protocol]
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, str | int | None]:
+    """The options of ``key=value`` texts, for ``Protocol.changed``; ``top_k`` is a number or ``none``.
+
+    Raises:
+        SettingError: a text without an equals sign, or a ``top_k`` that is no number.
+    """
+    found: dict[str, str | int | None] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise SettingError(f"option {text!r}: expected key=value, such as average_precision=voc_envelope")
+        found[key] = value
+        if key == "top_k":
+            if value != "none" and not value.isdecimal():
+                raise SettingError(f"option {text!r}: top_k is a whole number or none")
+            found[key] = None if value == "none" else int(value)
+    return found
