@@ -62,7 +62,12 @@ def calibration_section(scores: Scores, report: Report) -> Section:
     whole = reliability(probability_M, present_M)
     brier = float(np.mean((probability_M - present_M) ** 2))
     data = [
-        {**_line("as promised", [0, 1], [0, 1]), "mode": "lines", "line": {"dash": "dot"}, "hoverinfo": "skip"},
+        {
+            **_line("as promised", [0, 1], [0, 1]),
+            "mode": "lines",
+            "line": {"dash": "dot", "color": "#8a8f96"},
+            "hoverinfo": "skip",
+        },
         _curve(f"all cells, {len(whole.cells)} bins", whole),
     ]
     positives = int(present_M.sum())

@@ -12,6 +12,8 @@ from cotag.types.section import Section
 MOST_LABELS = 400
 MOST_DRAWN = 40
 MOST_PAIRS = 20
+# A single image says nothing of a pair.
+LEAST_WRONG = 2
 NORMAL_95 = 1.959964
 
 
@@ -92,7 +94,7 @@ def confusion_section(scores: Scores, given_NK: np.ndarray) -> Section:
     text = (
         "Of the images that have a label and not another, the share that was given the other all the same. The table "
         "lists the pairs where this share is most surely above that of images that have neither label (by the lower "
-        "end of its 95 % interval)."
+        f"end of its 95 % interval; at least {LEAST_WRONG} images)."
     )
     if len(order) < len(positives_K):
         text += f" Among the {len(order)} most frequent of {len(positives_K):,} labels."
@@ -105,7 +107,7 @@ def confusion_section(scores: Scores, given_NK: np.ndarray) -> Section:
 def _strongest(found: Confusion) -> list[tuple[int, int]]:
     excess_KK = lower_bound(found.wrong_KK, found.images_KK) - np.nan_to_num(found.elsewhere_KK)
     np.fill_diagonal(excess_KK, np.nan)
-    excess_KK = np.where(excess_KK > 0, excess_KK, -1)
+    excess_KK = np.where((excess_KK > 0) & (found.wrong_KK >= LEAST_WRONG), excess_KK, -1)
     best = np.argsort(-excess_KK, axis=None, kind="stable")[:MOST_PAIRS]
     size = len(excess_KK)
     return [divmod(int(place), size) for place in best if excess_KK.flat[place] > 0]

@@ -79,9 +79,8 @@ def gallery_sections(
     told = (
         ("Best pictures", f"The highest {by_f1}; of equal ones, those with most labels.", best),
         ("Worst pictures", f"The lowest {by_f1}; of equal ones, those with the largest loss.", worst),
-        ("Confidently wrong", "The wrong label that is the surest, one for each picture; or it is the truth "
-         "that is wrong.", wrong),
-    )  # fmt: skip
+        ("Confidently wrong", "The surest wrong label of each picture. Some of them may be errors of the data.", wrong),
+    )
     return [_section(title, text, cells, scores, given_NK, thumbnail, most) for title, text, cells in told]
 
 

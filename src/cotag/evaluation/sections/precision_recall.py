@@ -112,16 +112,20 @@ def precision_recall_section(scores: Scores, precisions_K: Sequence[float | None
 
 
 def _line(name: str, curve: Curve, kind: str, visible: bool) -> dict[str, Any]:
-    kept = corners(curve.recall, curve.precision, MOST_POINTS)
-    score = curve.score[kept].astype(np.float64)
+    # Up to the recall of the first hit precision counts as it is there, as in the area under the curve.
+    first = int(np.searchsorted(curve.recall, 0, side="right"))
+    x, y, score = (np.concatenate([values[first : first + 1], values[first:]]) for values in curve)
+    x[0] = 0
+    kept = corners(x, y, MOST_POINTS)
+    score = score[kept].astype(np.float64)
     probability = score if kind == "probability" else np.exp(-np.logaddexp(0, -score))
     return {
         "type": "scatter",
-        "mode": "lines+markers" if len(kept) == 1 else "lines",
+        "mode": "lines",
         "name": name,
         "visible": visible,
-        "x": curve.recall[kept].round(4).tolist(),
-        "y": curve.precision[kept].round(4).tolist(),
+        "x": x[kept].round(4).tolist(),
+        "y": y[kept].round(4).tolist(),
         "customdata": [float(f"{value:.3g}") for value in probability],
         "hovertemplate": "recall %{x:.3f}, precision %{y:.3f}<br>at probability %{customdata}",
     }

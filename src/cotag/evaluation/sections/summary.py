@@ -10,7 +10,7 @@ from cotag.types.section import Section
 
 HEADLINE = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1")
 CHANCE = "mAP of chance (label prevalence)"
-LABEL_COLUMNS = ("label", "group", "positives", "prevalence", "AP", "precision", "recall", "F1", "threshold")
+LABEL_COLUMNS = ("label", "group", "positives", "AP", "precision", "recall", "F1", "threshold")
 
 
 def summary_section(
@@ -44,6 +44,9 @@ def label_section(report: Report, title: str = "Labels", training_counts: Sequen
     rows_of = [{**label, "training": count} for label, count in zip(report.labels, counts, strict=True)]
     filled = [name for name in LABEL_COLUMNS if any(label.get(name) is not None for label in rows_of)]
     columns = [name for name in LABEL_COLUMNS if name in filled or name in ("label", "AP")]
+    # One threshold for all labels is told by the protocol.
+    if len({label.get("threshold") for label in rows_of}) == 1 and "threshold" in columns:
+        columns.remove("threshold")
     if training_counts is not None:
         columns.insert(columns.index("positives"), "training")
     ranked = sorted(rows_of, key=lambda label: -(label["AP"] or 0.0))
