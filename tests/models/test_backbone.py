@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,19 +114,30 @@ def test_weights_of_another_architecture_are_refused_with_their_keys(tmp_path: P
     assert "\n" not in said
 
 
-def test_one_missing_one_added_and_one_reshaped_key_are_named(tmp_path: Path) -> None:
-    state = dict(timm.create_model("test_resnet", num_classes=0).state_dict())
-    first, second = [key for key in state if key.endswith("weight")][:2]
-    shape = tuple(state[second].shape)
-    del state[first]
-    state[second] = torch.zeros(5)
+def lose(state: dict[str, Tensor]) -> str:
+    del state["conv1.0.weight"]
+    return "1 missing: conv1.0.weight;"
+
+
+def add(state: dict[str, Tensor]) -> str:
     state["extra.weight"] = torch.zeros(1)
+    return "1 left over: extra.weight;"
+
+
+def reshape(state: dict[str, Tensor]) -> str:
+    shape = tuple(state["conv1.0.weight"].shape)
+    state["conv1.0.weight"] = torch.zeros(5)
+    return f"1 of another shape: conv1.0.weight (5,) for {shape};"
+
+
+@pytest.mark.parametrize("change", [lose, add, reshape])
+def test_a_single_key_that_does_not_fit_is_named(tmp_path: Path, change: Callable[[dict[str, Tensor]], str]) -> None:
+    state = dict(timm.create_model("test_resnet", num_classes=0).state_dict())
+    told = change(state)
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(WeightsError) as caught:
         Backbone("test_resnet", weights=str(tmp_path / "w.safetensors"))
-    assert f"1 missing: {first};" in str(caught.value)
-    assert "1 left over: extra.weight;" in str(caught.value)
-    assert f"1 of another shape: {second} (5,) for {shape};" in str(caught.value)
+    assert f"does not fit backbone test_resnet: {told} name the backbone" in str(caught.value)
 
 
 def test_a_missing_weights_file() -> None:

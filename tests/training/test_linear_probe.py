@@ -101,6 +101,7 @@ def test_constant_features_say_nothing_but_the_share(value: float, samples: int)
     features = value * torch.linspace(1, 2, 12).expand(samples, 12)
     targets = (torch.arange(samples) % 3 == 0)[:, None]
     probe = fit_linear_probe(features, targets, torch.ones_like(targets))
+    assert probe.converged == 1.0
     assert (probe.weights_RKD == 0).all()
     np.testing.assert_allclose(probabilities(probe, features), float(targets.float().mean()), rtol=1e-3)
 

@@ -68,10 +68,10 @@ def test_weight_decay_of_adam_is_a_penalty_and_of_adamw_a_shrinking() -> None:
     for name in ("adam", "adamw"):
         model = nn.Linear(2, 1)
         nn.init.constant_(model.weight, 2.0)
-        optimizer = OPTIMIZERS.build(name, parameter_groups(model, 0.01, 1.0, 0.5))
+        optimizer = OPTIMIZERS.build(name, parameter_groups(model, 0.01, 1.0, 0.2))
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
         found[name] = model.weight[0, 0].item()
     assert found["adam"] == pytest.approx(2 - 0.01, abs=1e-6)
-    assert found["adamw"] == pytest.approx(2 * (1 - 0.01 * 0.5), abs=1e-6)
+    assert found["adamw"] == pytest.approx(2 * (1 - 0.01 * 0.2), abs=1e-6)

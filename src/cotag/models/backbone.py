@@ -140,7 +140,7 @@ def load_weights(model: nn.Module, path: str, name: str) -> None:
         parts = (("missing", missing), ("left over", extra), ("of another shape", odd))
         told = "; ".join(f"{len(keys)} {what}: {listing(keys, 3)}" for what, keys in parts if keys)
         raise WeightsError(f"{path}: does not fit backbone {name}: {told}; name the backbone that it belongs to")
-    model.load_state_dict({k: given[k].to(wanted[k].dtype) for k in wanted})
+    model.load_state_dict({k: given[k] for k in wanted})
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -144,13 +144,11 @@ def _rotated(features_ND: Tensor) -> tuple[Tensor, Tensor | None]:
     count, width = features_ND.shape
     if count >= width:
         return features_ND, None
-    features_ND = features_ND.double()
-    # Products in single precision would turn the direction that centering removed into a feature of noise.
-    values, vectors = torch.linalg.eigh(features_ND @ features_ND.T)
+    values, vectors = torch.linalg.eigh((features_ND @ features_ND.T).double())
     sizes = values.clamp(min=0).sqrt()
     kept = sizes > sizes.max() * 1e-6
     vectors, sizes = vectors[:, kept], sizes[kept]
-    back = features_ND.T @ (vectors / sizes)
+    back = features_ND.T.double() @ (vectors / sizes)
     return (vectors * sizes).float(), back.float()
 
 
