@@ -139,6 +139,15 @@ def test_nothing_that_defines_a_number_is_no_interval() -> None:
     assert bootstrap_intervals(unknown) == {}
 
 
+def test_another_k_is_that_of_evaluate() -> None:
+    scores = scores_of()
+    values = evaluate(scores, k=2).metrics
+    found = bootstrap_intervals(scores, resamples=99, k=2)
+    assert {"mR@2", "CF1@2"} <= found.keys() <= values.keys()
+    for name, (low, high) in found.items():
+        assert low <= (values[name] or 0) <= high
+
+
 def test_one_image_has_no_interval_and_one_label_has() -> None:
     scores = scores_of()
     assert bootstrap_intervals(scores.subset([0])) == {}

@@ -131,7 +131,7 @@ def evaluate(
     report = judge(found, decision, rules, borders, counts, k)
     if out:
         found.save(out)
-    bounds = _intervals(found, decision, rules, intervals)
+    bounds = _intervals(found, decision, rules, k, intervals)
     if as_json:
         print_json({**report.to_json(), "intervals": bounds, "images": len(found), "origin": found.origin})
         return
@@ -163,7 +163,7 @@ def _of_model(
 
 
 def _intervals(
-    scores: Scores, decision: Decision | None, protocol: Protocol, wanted: bool | None
+    scores: Scores, decision: Decision | None, protocol: Protocol, k: int | None, wanted: bool | None
 ) -> dict[str, tuple[float, float]]:
     """Intervals where they are wanted; where nothing is said, if they take seconds."""
     from cotag.cli.terminal import TerminalProgress
@@ -173,7 +173,7 @@ def _intervals(
         size = f"{len(scores)} images x {len(scores.label_space)} labels"
         TerminalProgress().say(f"{size}: no intervals; --intervals finds them")
         return {}
-    return {} if wanted is False else bootstrap_intervals(scores, decision, protocol)
+    return {} if wanted is False else bootstrap_intervals(scores, decision, protocol, k=k)
 
 
 def _train_counts(data: str, space: LabelSpace, options: dict[str, Any]) -> np.ndarray:

@@ -105,7 +105,8 @@ def compare(
 
     Rows are matched by id. The interval of a difference is found as by ``bootstrap_intervals``. Its p-value is twice
     the share of resamples, moved in the same way, in which the difference has the other sign or none; corrected by
-    Holm's method it decides the verdict, at 1 - level.
+    Holm's method it decides the verdict, at 1 - level. Where most labels have a handful of positives, resamples vary
+    less than other images would: for mAP, two equal methods were then told apart in 1 of 10 cases instead of 1 of 20.
 
     Args:
         named: name -> Scores of the same images, labels and targets; at least two.

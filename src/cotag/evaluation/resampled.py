@@ -17,9 +17,13 @@ from cotag.types.scores import Scores
 RATES = ("CP", "CR", "CF1", "OP", "OR", "OF1", "macro_F1")
 
 
-def headline_names(protocol: Protocol) -> tuple[str, ...]:
-    """The names of ``headline_numbers``: mAP, the rates, the rates of the k highest labels (CP@3 ...) and mR@3."""
-    k = protocol.top_k or K
+def headline_names(protocol: Protocol, k: int | None = None) -> tuple[str, ...]:
+    """The names of ``headline_numbers``: mAP, the rates, the rates of the k highest labels (CP@3 ...) and mR@3.
+
+    Args:
+        k: the protocol's, or 3, where not given.
+    """
+    k = k or protocol.top_k or K
     return ("mAP", *RATES, *(f"{name}@{k}" for name in RATES), f"mR@{k}")
 
 
@@ -29,6 +33,7 @@ def headline_numbers(
     protocol: Protocol,
     counts_NR: np.ndarray,
     names: Collection[str] | None = None,
+    k: int | None = None,
 ) -> dict[str, np.ndarray]:
     """The numbers that ``evaluate`` finds on the rows repeated as often as ``counts_NR`` says; float64 (R,) each.
 
@@ -36,9 +41,10 @@ def headline_numbers(
         decision: as in ``evaluate``.
         counts_NR: how often resample R holds image N; whole numbers, float32 or float64.
         names: only these; all where not given. Numbers that nothing defines are left out.
+        k: as in ``evaluate``.
     """
-    k, targets_NK = protocol.top_k or K, scores.targets_NK
-    wanted = set(headline_names(protocol) if names is None else names)
+    k, targets_NK = k or protocol.top_k or K, scores.targets_NK
+    wanted = set(headline_names(protocol, k) if names is None else names)
     given_NK, highest_NK = given_labels(scores, decision, protocol), _highest(scores, protocol, k)
     top_NK = highest_NK & given_NK if protocol.top_k_rule == "score_and_threshold" else highest_NK
     found: dict[str, np.ndarray] = {}

@@ -29,6 +29,7 @@ def bootstrap_intervals(
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    k: int | None = None,
 ) -> dict[str, Interval]:
     """A percentile interval for every headline number, from images drawn again with replacement.
 
@@ -38,6 +39,7 @@ def bootstrap_intervals(
     little about themselves; where they are many, the interval is somewhat too narrow.
 
     Args:
+        scores, decision, protocol, k: as in ``evaluate``.
         resamples: at least 39 at level 0.95.
         level: chance of an interval to hold the mean over test sets of this size.
 
@@ -51,7 +53,7 @@ def bootstrap_intervals(
     if len(scores) < 2:
         return {}
     found = {}
-    for name, values in Resampling(scores, protocol, resamples, seed).numbers(scores, decision).items():
+    for name, values in Resampling(scores, protocol, resamples, seed).numbers(scores, decision, k=k).items():
         moved_R = moved(values).clip(0, 1)
         found[name] = (float(moved_R[place]), float(moved_R[-1 - place]))
     return found
@@ -89,21 +91,26 @@ class Resampling:
             )
 
     def numbers(
-        self, scores: Scores, decision: Decision | None = None, names: Collection[str] | None = None
+        self,
+        scores: Scores,
+        decision: Decision | None = None,
+        names: Collection[str] | None = None,
+        k: int | None = None,
     ) -> dict[str, np.ndarray]:
         """Headline numbers of the images themselves, then of each resample; name -> float64 (1 + R,).
 
         Args:
             names: only these; all where not given. Numbers that nothing defines are left out.
+            decision, k: as in ``evaluate``.
         """
-        parts = [headline_numbers(scores, decision, self.protocol, counts_NR, names) for counts_NR in self._counts()]
+        parts = [headline_numbers(scores, decision, self.protocol, counts_NR, names, k) for counts_NR in self._counts()]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def describe(self, level: float) -> str:
         """How intervals of this level are found, in words."""
         return (
             f"{100 * level:g} % percentile intervals over images: {self.resamples} resamples (seed {self.seed}), "
-            "stratified so that no label loses all its positives, moved to have the number itself as their mean"
+            "stratified so that no label loses all its positives, moved to have the number itself as their mean."
         )
 
     def _counts(self) -> Iterator[np.ndarray]:
