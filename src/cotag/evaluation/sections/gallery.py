@@ -15,6 +15,9 @@ MOST_PICTURES = 15
 MOST_BYTES = 60_000
 """The most bytes of a thumbnail; a larger one is left out."""
 
+MOST_MISSING = 1000
+"""After so many images without a picture no more are looked for."""
+
 Thumbnail = Callable[[str], bytes | None]
 
 
@@ -96,7 +99,7 @@ def _section(
     pictures: list[dict[str, str]] = []
     without = 0
     for row, label in cells:
-        if len(pictures) == most or without > 2 * most:
+        if len(pictures) == most or without == MOST_MISSING:
             break
         found = thumbnail(scores.ids[row])
         if found is None or len(found) > MOST_BYTES:
