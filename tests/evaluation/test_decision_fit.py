@@ -296,13 +296,15 @@ def test_every_edge_is_ranked(name: str, rule: str) -> None:
 def test_two_images_can_be_cross_fitted_and_one_cannot() -> None:
     found = cross_fit(edge([[1.0], [0.5]], [[1], [1]]), DecisionFit(Objective("OF1")), folds=2, resamples=5)
     assert 0 <= found.cross_fitted.value <= 1
+    with pytest.raises(SettingError, match=r"fold \d of 3 holds every known positive"):
+        cross_fit(edge([[1.0], [0.5], [0.2]], [[1], [0], [0]]), DecisionFit(Objective("OF1")), folds=3)
     with pytest.raises(SettingError, match="1 images cannot be put into 5 folds"):
         cross_fit(EDGES["one row"], DecisionFit(Objective("OF1")))
 
 
 def test_a_bound_that_cannot_be_kept_is_come_near() -> None:
     scores = edge([[3.0], [2.0], [1.0]], [[0], [1], [0]])
-    found = cross_fit(edge([[3.0], [2.0], [1.0]] * 2, [[0], [1], [0]] * 2), DecisionFit(Objective("precision", 0.9)), 2)
+    found = cross_fit(edge([[3.0], [2.0], [1.0]] * 4, [[0], [1], [0]] * 4), DecisionFit(Objective("precision", 0.9)), 2)
     assert found.naive.bound == pytest.approx(0.5)
     assert DecisionFit(Objective("precision", 0.9), "threshold").fit(scores).apply(scores).sum() == 2
 
