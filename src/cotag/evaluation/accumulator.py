@@ -37,8 +37,8 @@ class Accumulator:
             ScoresError: shapes that do not fit, or scores of half precision.
         """
         # Copies: a loader may write its next batch into the same memory.
-        rows_B, scores_BK = np.array(rows, dtype=np.int64), np.array(scores)
-        targets_BK = np.array(targets).astype(np.int8)
+        rows_B, scores_BK = np.array(np.asarray(rows), dtype=np.int64), np.array(np.asarray(scores))
+        targets_BK = np.asarray(targets).astype(np.int8)
         shape = (len(rows_B), len(self.label_space))
         if scores_BK.shape != shape or targets_BK.shape != shape:
             raise ScoresError(f"batch: scores {scores_BK.shape} and targets {targets_BK.shape}; both must be {shape}")

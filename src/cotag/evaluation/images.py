@@ -10,7 +10,7 @@ import numpy as np
 
 from cotag.evaluation.columns import check_shapes, release, workers
 from cotag.evaluation.protocols import Protocol
-from cotag.evaluation.ranking import Ranking, lower_unknown, rank_labels, top_labels
+from cotag.evaluation.ranking import Ranking, lower_unknown, rank_labels, row_counts, top_labels
 from cotag.evaluation.targets import Targets
 
 # Cells of a chunk of images: small enough to stay in a processor's cache.
@@ -105,7 +105,7 @@ def _measure(
     correct_P = given_BK[rows_P, labels_P]
     positive_B = np.bincount(rows_P, minlength=images)
     right_B = np.bincount(rows_P[correct_P], minlength=images) == positive_B
-    right_B &= np.count_nonzero(given_BK, axis=1) == positive_B
+    right_B &= row_counts(given_BK) == positive_B
     return ImageMeasures(
         Counts(_count(labels_P[correct_P], labels), given_BK.sum(0)),
         Counts(_count(top_Bk[hit_Bk & kept_Bk], labels), _count(top_Bk[kept_Bk], labels)),

@@ -58,7 +58,7 @@ def rank_labels(scores_NK: np.ndarray, targets_NK: np.ndarray) -> Ranking:
         precision_N[has] = np.add.reduceat(hits_P / above_P, starts) / counts
         top_N1 = np.take_along_axis(scores_NK, scores_NK.argmax(1)[:, None], axis=1)
         hit_N = np.bincount(rows_P[score_P == top_N1[rows_P, 0]], minlength=images)
-        one_error_N[has] = 1 - (hit_N / np.count_nonzero(scores_NK == top_N1, axis=1))[has]
+        one_error_N[has] = 1 - (hit_N / row_counts(scores_NK == top_N1))[has]
     return Ranking(loss_N, coverage_N, precision_N, one_error_N)
 
 
@@ -71,10 +71,17 @@ def _counts(
     for first in range(0, len(rows_P), step):
         rows = rows_P[first : first + step]
         high = scores_NK.take(rows, axis=0) >= score_P[first : first + step, None]
-        above.append(np.count_nonzero(high, axis=1))
+        above.append(row_counts(high))
         high &= positive_NK.take(rows, axis=0)
-        hits.append(np.count_nonzero(high, axis=1))
+        hits.append(row_counts(high))
     return np.concatenate(hits), np.concatenate(above)
+
+
+def row_counts(true_NK: np.ndarray) -> np.ndarray:
+    """How many are true in each row; int64 (N,)."""
+    # numpy adds small numbers at twice the speed.
+    kind = np.uint16 if true_NK.shape[1] < 2**16 else np.int64
+    return true_NK.view(np.uint8).sum(axis=1, dtype=kind).astype(np.int64)
 
 
 def lower_unknown(scores_NK: np.ndarray, targets_NK: np.ndarray) -> np.ndarray:
