@@ -54,8 +54,9 @@ class Registry:
         return found
 
     def described(self) -> dict[str, str]:
-        """Each name with the first line of what its object says of itself."""
-        return {name: (inspect.getdoc(self.get(name)) or "").partition("\n")[0] for name in self.names()}
+        """Each name with the first line of what its object says of itself, without the marks of code."""
+        lines = {name: (inspect.getdoc(self.get(name)) or "").partition("\n")[0] for name in self.names()}
+        return {name: line.replace("``", "") for name, line in lines.items()}
 
     def build(self, name: str, *positional: Any, **settings: Any) -> Any:
         """Call the object of a name, after its signature was checked.
