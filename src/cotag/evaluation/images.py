@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -82,9 +82,15 @@ def measure_images(scores_NK: np.ndarray, targets: Targets, given: Given, protoc
         release(scores_NK)
         return found
 
+    total: ImageMeasures | None = None
+    of_images = []
     with ThreadPoolExecutor(workers()) as pool:
-        parts = list(pool.map(of_chunk, range(0, samples, step)))
-    return _joined(parts)
+        for part in pool.map(of_chunk, range(0, samples, step)):
+            of_images.append((part.right_N, *part.ranking))
+            total = part if total is None else _sum(total, part)
+    assert total is not None
+    right_N, *ranking = (np.concatenate(some) for some in zip(*of_images, strict=True))
+    return replace(total, right_N=right_N, ranking=Ranking(*ranking))
 
 
 def _measure(
@@ -121,17 +127,13 @@ def _count(labels: np.ndarray, size: int) -> np.ndarray:
     return np.bincount(labels, minlength=size)
 
 
-def _joined(parts: list[ImageMeasures]) -> ImageMeasures:
-    first, *others = parts
-    given, top = first.given, first.top
-    for other in others:
-        given, top = given + other.given, top + other.top
-    return ImageMeasures(
-        given,
-        top,
-        np.sum([part.hits_K for part in parts], axis=0),
-        np.sum([part.positive_K for part in parts], axis=0),
-        np.sum([part.known_K for part in parts], axis=0),
-        np.concatenate([part.right_N for part in parts]),
-        Ranking(*(np.concatenate(some) for some in zip(*(part.ranking for part in parts), strict=True))),
+def _sum(first: ImageMeasures, other: ImageMeasures) -> ImageMeasures:
+    """The counts of both; with thousands of labels the counts of all chunks together would be large."""
+    return replace(
+        first,
+        given=first.given + other.given,
+        top=first.top + other.top,
+        hits_K=first.hits_K + other.hits_K,
+        positive_K=first.positive_K + other.positive_K,
+        known_K=first.known_K + other.known_K,
     )
