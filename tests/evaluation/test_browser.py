@@ -96,7 +96,7 @@ class Browser:
         """Load a page at a width in CSS pixels and a color scheme, and wait until its figures are drawn."""
         wide, high, mobile = WIDTHS[width]
         self.ask("Emulation.setDeviceMetricsOverride", width=wide, height=high, deviceScaleFactor=1, mobile=mobile)
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.ask("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.ask("Page.navigate", url=path.resolve().as_uri())
         self.run("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
         self.run("new Promise(done => setTimeout(done, 300))")
@@ -188,3 +188,17 @@ def test_curves_are_chosen_by_keyboard_and_keep_to_the_page(browser: Browser, pa
     assert browser.run(f"{place}.data[9].visible")
     colors = f"new Set({place}.data.filter(t => t.visible).map(t => t.line.color + t.line.dash)).size"
     assert browser.run(colors) == 5
+
+
+def test_paper_holds_the_lines_and_the_window_gets_its_width_back(browser: Browser, page: Path) -> None:
+    browser.open(page, 1440, "dark")
+    widths = "[...document.querySelectorAll('[data-figure]')].map(place => place._fullLayout.width)"
+    before = browser.run(widths)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert set(browser.run(widths)) == {680}
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert browser.run(widths) == before
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    assert browser.run("document.querySelectorAll('.js-line').length") > 5
+    assert browser.run("[...document.querySelectorAll('.js-line')].every(line => line.checkVisibility())")
+    assert not browser.run("[...document.querySelectorAll('.search')].some(field => field.checkVisibility())")

@@ -122,6 +122,15 @@ def test_unknown_labels_are_neither_right_nor_wrong() -> None:
         assert section.text.endswith("None.")
 
 
+def test_a_label_that_is_given_and_unknown_is_not_called_wrong() -> None:
+    base = hand_worked()
+    targets_NK = base.targets_NK.copy()
+    targets_NK[1, 1] = -1
+    scores = Scores(base.ids, base.scores_NK, targets_NK, base.kind, base.label_space)
+    captions = [picture["caption"] for picture in gallery_sections(scores, given(scores), lambda _: JPEG)[0].pictures]
+    assert "both\nright: cat 0.80" in captions
+
+
 @pytest.mark.parametrize("most", [1, 7, MOST_PICTURES])
 def test_the_number_of_pictures_is_bounded(most: int) -> None:
     sections = gallery_sections(noisy(), given(noisy()), lambda _: JPEG, most)
