@@ -200,5 +200,5 @@ def test_paper_holds_the_lines_and_the_window_gets_its_width_back(browser: Brows
     assert browser.run(widths) == before
     browser.ask("Emulation.setEmulatedMedia", media="print")
     assert browser.run("document.querySelectorAll('.js-line').length") > 5
-    assert browser.run("[...document.querySelectorAll('.js-line')].every(line => line.checkVisibility())")
+    assert browser.run("[...document.querySelectorAll('.js-line')].every(line => line.getClientRects().length > 0)")
     assert not browser.run("[...document.querySelectorAll('.search')].some(field => field.checkVisibility())")
