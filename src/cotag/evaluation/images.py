@@ -97,34 +97,36 @@ def _measure(
     scores_BK: np.ndarray, targets_BK: np.ndarray, given_BK: np.ndarray, protocol: Protocol, k: int
 ) -> ImageMeasures:
     images, labels = scores_BK.shape
-    positive_BK, counted_BK = targets_BK == 1, np.ones(targets_BK.shape, dtype=bool)
-    ranked_BK = scores_BK
+    positive_BK, counted_BK, ranked_BK = targets_BK == 1, None, scores_BK
     if protocol.unknown == "skip" and targets_BK.min(initial=0) < 0:
         ranked_BK, counted_BK = lower_unknown(scores_BK, targets_BK), targets_BK >= 0
         given_BK = given_BK & counted_BK
-    top_Bk, rows_B1 = top_labels(ranked_BK, k), np.arange(images)[:, None]
-    hit_Bk = positive_BK[rows_B1, top_Bk]
-    kept_Bk = counted_BK[rows_B1, top_Bk]
+    # Places in the chunk laid out flat, by which numpy picks faster than by row and column.
+    top = top_labels(ranked_BK, k) + np.arange(images)[:, None] * labels
+    top = top.ravel()
+    hits = top[positive_BK.take(top)]
+    kept = top if counted_BK is None else top[counted_BK.take(top)]
     if protocol.top_k_rule == "score_and_threshold":
-        kept_Bk = kept_Bk & given_BK[rows_B1, top_Bk]
-    rows_P, labels_P = np.divmod(np.flatnonzero(positive_BK), labels)
-    correct_P = given_BK[rows_P, labels_P]
-    positive_B = np.bincount(rows_P, minlength=images)
-    right_B = np.bincount(rows_P[correct_P], minlength=images) == positive_B
+        kept = kept[given_BK.take(kept)]
+    positives = np.flatnonzero(positive_BK)
+    correct = positives[given_BK.take(positives)]
+    positive_B = np.bincount(positives // labels, minlength=images)
+    right_B = np.bincount(correct // labels, minlength=images) == positive_B
     right_B &= row_counts(given_BK) == positive_B
     return ImageMeasures(
-        Counts(_count(labels_P[correct_P], labels), given_BK.sum(0)),
-        Counts(_count(top_Bk[hit_Bk & kept_Bk], labels), _count(top_Bk[kept_Bk], labels)),
-        _count(top_Bk[hit_Bk], labels),
-        _count(labels_P, labels),
-        counted_BK.sum(0),
-        np.where(counted_BK.any(1), right_B, np.nan),
-        rank_labels(scores_BK, targets_BK),
+        Counts(_count(correct, labels), given_BK.sum(0)),
+        Counts(_count(kept[positive_BK.take(kept)], labels), _count(kept, labels)),
+        _count(hits, labels),
+        _count(positives, labels),
+        np.full(labels, images) if counted_BK is None else counted_BK.sum(0),
+        right_B.astype(np.float64) if counted_BK is None else np.where(counted_BK.any(1), right_B, np.nan),
+        rank_labels(scores_BK, targets_BK, positives),
     )
 
 
-def _count(labels: np.ndarray, size: int) -> np.ndarray:
-    return np.bincount(labels, minlength=size)
+def _count(places: np.ndarray, labels: int) -> np.ndarray:
+    """How many of the flat places belong to each label; int64 (K,)."""
+    return np.bincount(places % labels, minlength=labels)
 
 
 def _sum(first: ImageMeasures, other: ImageMeasures) -> ImageMeasures:

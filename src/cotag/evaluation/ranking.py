@@ -33,20 +33,21 @@ class Ranking(NamedTuple):
     one_error_N: np.ndarray
 
 
-def rank_labels(scores_NK: np.ndarray, targets_NK: np.ndarray) -> Ranking:
+def rank_labels(scores_NK: np.ndarray, targets_NK: np.ndarray, positives_P: np.ndarray | None = None) -> Ranking:
     """Ranking loss, coverage error, label-ranking average precision and one-error of each image.
 
     Args:
         scores_NK: finite; higher means more likely.
         targets_NK: 1 present, 0 absent, -1 unknown (left out).
+        positives_P: ``numpy.flatnonzero(targets_NK == 1)``, where it is known already.
     """
     images, labels = scores_NK.shape
     positive_NK, known_N = targets_NK == 1, np.full(images, labels)
     if targets_NK.min(initial=0) < 0:
         known_NK = targets_NK >= 0
         scores_NK, known_N = np.where(known_NK, scores_NK, -np.inf), known_NK.sum(1)
-    rows_P, labels_P = np.divmod(np.flatnonzero(positive_NK), labels)
-    score_P = scores_NK[rows_P, labels_P]
+    positives_P = np.flatnonzero(positive_NK) if positives_P is None else positives_P
+    rows_P, score_P = positives_P // labels, scores_NK.take(positives_P)
     hits_P, above_P = _counts(scores_NK, positive_NK, rows_P, score_P)
     positive_N = np.bincount(rows_P, minlength=images)
     has, starts = positive_N > 0, np.flatnonzero(np.diff(rows_P, prepend=-1))
