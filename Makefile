@@ -15,7 +15,7 @@ demo: $(STAMP)  ## train, judge and save a tagger on the embedded example, offli
 	@.venv/bin/cotag demo $(ARGS)
 
 test: $(STAMP)  ## run all tests; ARGS="-k name" chooses some
-	@$(PYTHON) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(STAMP)  ## style, types and architecture
 	@.venv/bin/ruff check --quiet
