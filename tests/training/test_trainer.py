@@ -406,6 +406,8 @@ with open(sys.argv[1] + str(rank), "w") as handle:
 
 def shared_training(batch_size: int) -> tuple[TrainingState, nn.Module]:
     """Train on this process's share of the pictures."""
+    model = Small()
+    fit = trainer(model, clip_norm=1.0, choose_by="loss")
     place = this_process()
     part, targets = pictures(21, unknown=0.4)
 
@@ -415,9 +417,7 @@ def shared_training(batch_size: int) -> tuple[TrainingState, nn.Module]:
             rows = np.arange(21)
             self.order = BatchOrder(rows, batch_size, True, 5, place.process_index, place.num_processes)
 
-    model = Small()
-    state = trainer(model, clip_norm=1.0, choose_by="loss").fit(Share(), HASH, Silent())
-    return state, model
+    return fit.fit(Share(), HASH, Silent()), model
 
 
 def test_two_processes_reach_what_one_reaches_with_twice_the_batch(tmp_path: Path) -> None:
