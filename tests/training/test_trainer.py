@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -376,15 +377,20 @@ def test_progress_counts_every_step_and_speaks_after_every_epoch() -> None:
             self.said: list[str] = []
             self.steps = 0
 
-        def task(self, title: str, total: int) -> Any:
+        @contextmanager
+        def task(self, title: str, total: int) -> Iterator[Any]:
             assert (title, total) == ("training", 4 * 3)
-            return super().task(title, total)
+            yield self
+
+        def advance(self, steps: int = 1, **info: Any) -> None:
+            self.steps += steps
 
         def say(self, message: str) -> None:
             self.said.append(message)
 
     progress = Noted()
     trainer(Small()).fit(source(), HASH, progress)
+    assert progress.steps == 4 * 3
     assert [line.split(":")[0] for line in progress.said] == [f"epoch {number}" for number in range(5)]
     assert "train_loss" in progress.said[4]
     assert "val_mAP" in progress.said[4]
@@ -394,20 +400,26 @@ def test_progress_counts_every_step_and_speaks_after_every_epoch() -> None:
 
 SHARED = """
 import json, sys
+from pathlib import Path
 sys.path.insert(0, {folder!r})
-from test_trainer import shared_training, this_process
+from test_trainer import Checkpoints, equal, shared_training, this_process
 state, model = shared_training(4)
-assert this_process().num_processes == 2
-rank = this_process().process_index
-with open(sys.argv[1] + str(rank), "w") as handle:
-    json.dump([state.history, [p.flatten().tolist() for p in model.parameters()]], handle)
+place, out = this_process(), Path(sys.argv[1])
+assert place.num_processes == 2
+(out / str(place.process_index)).write_text(
+    json.dumps([state.history, [parameter.flatten().tolist() for parameter in model.parameters()]])
+)
+if not place.is_main_process:
+    Checkpoints.save_best = Checkpoints.save_last = "only the first process writes"
+_, other = shared_training(4, Checkpoints(out / "run" / "checkpoints"))
+assert equal(other.state_dict(), model.state_dict())
 """
 
 
-def shared_training(batch_size: int) -> tuple[TrainingState, nn.Module]:
+def shared_training(batch_size: int, checkpoints: Checkpoints | None = None) -> tuple[TrainingState, nn.Module]:
     """Train on this process's share of the pictures."""
     model = Small()
-    fit = trainer(model, clip_norm=1.0, choose_by="loss")
+    fit = trainer(model, checkpoints=checkpoints, clip_norm=1.0, choose_by="loss")
     place = this_process()
     part, targets = pictures(21, unknown=0.4)
 
@@ -425,9 +437,9 @@ def test_two_processes_reach_what_one_reaches_with_twice_the_batch(tmp_path: Pat
     script.write_text(SHARED.format(folder=str(Path(__file__).parent)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([*command, script, tmp_path / "out"], env=settings, capture_output=True, text=True)
+    done = subprocess.run([*command, script, tmp_path], env=settings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (history, weights), (_, others) = (json.loads((tmp_path / f"out{rank}").read_text()) for rank in (0, 1))
+    (history, weights), (_, others) = (json.loads((tmp_path / rank).read_text()) for rank in "01")
     assert weights == others
     state, model = shared_training(8)
     for found, wanted in zip(history, state.history, strict=True):
