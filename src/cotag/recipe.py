@@ -62,6 +62,25 @@ class DataSettings(Settings):
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field("auto", description="processes that decode pictures")
 
 
+class GraphSettings(Settings):
+    """How the labels that come together become a graph, for heads that need one; see ``cotag graph``."""
+
+    kind: Literal["reweighted", "binary", "conditional", "symmetric", "identity"] = "reweighted"
+    tau: float = Field(0.4, ge=0, le=1, description="an edge where the conditional probability is this or more")
+    p: float = Field(0.2, ge=0, lt=1, description="share of a label's weight that its neighbors have")
+    axis: Literal["column", "row"] = Field("column", description="what p is shared over; row as in the paper's text")
+
+
+class VectorSettings(Settings):
+    """What stands for the labels at the graph's nodes, for heads that need vectors."""
+
+    source: str = Field("one_hot", description="one_hot, random, learned, clip:ARCHITECTURE/WEIGHTS, or a text file")
+    size: int | None = Field(None, ge=1, description="of random and learned vectors; 300")
+    fallback: Literal["refuse", "mean", "random", "zero"] = Field(
+        "refuse", description="what a name without a vector gets"
+    )
+
+
 class TrainSettings(Settings):
     """How the model is fitted."""
 
@@ -101,6 +120,8 @@ class Recipe(Settings):
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
+    graph: GraphSettings = GraphSettings()
+    vectors: VectorSettings = VectorSettings()
     train: TrainSettings = TrainSettings()
     decide: DecideSettings = DecideSettings()
 

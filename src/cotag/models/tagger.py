@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cotag.data.transforms import Preprocessing
-from cotag.errors import SettingError
+from cotag.errors import SettingError, listing
 from cotag.models.backbone import Backbone
 from cotag.models.features import Features
+from cotag.models.heads.linear import LinearHead
 from cotag.registry import HEADS
 from cotag.types.batch import Output
 from cotag.types.labels import LabelSpace
@@ -74,6 +76,15 @@ class Tagger(nn.Module):
         """
         return Output(self.head(self.features(images_BCHW)))
 
+    @torch.no_grad()
+    def fold(self) -> Tagger:
+        """Turn a head whose classifier is made of other weights into the linear head that it amounts to."""
+        fold: Callable[[], LinearHead] | None = getattr(self.head, "fold", None)
+        if fold is not None:
+            self.head = fold().train(self.head.training)
+            self.settings = {**self.settings, "head": "linear", "head_args": {"pooling": self.head.pooling}}
+        return self
+
 
 def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     """The batch norms of a model."""
@@ -95,6 +106,11 @@ def are_folded(model: nn.Module) -> bool:
     )
 
 
+def head_needs(head: str) -> tuple[str, ...]:
+    """What the head of a name wants to know of the labels: of ``graph`` and ``vectors``."""
+    return tuple(getattr(HEADS.get(head), "needs", ()))
+
+
 def build_tagger(
     label_space: LabelSpace,
     backbone: str,
@@ -103,10 +119,13 @@ def build_tagger(
     weights: str = "none",
     head_args: dict[str, Any] | None = None,
     preprocessing: dict[str, Any] | None = None,
+    supplies: Mapping[str, Tensor] | None = None,
 ) -> Tagger:
     """Make a tagger of plain settings.
 
     Args:
+        supplies: what the head's ``needs`` names: ``graph``, the normalized adjacency (K, K) as a sparse tensor, and
+            ``vectors`` (K, E). What it does not need is passed over.
         preprocessing: ``image_size``, ``resize``, ``interpolation``, ``mean``, ``std``; what is missing or None
             is taken from the backbone's own settings in timm.
 
@@ -115,12 +134,16 @@ def build_tagger(
         WeightsError: weights that do not fit.
     """
     HEADS.check(head, dict(head_args or {}))
-    for name in {"num_features", "num_labels"} & set(head_args or {}):
+    needed = {name: (supplies or {}).get(name) for name in head_needs(head)}
+    for name in {"num_features", "num_labels", *needed} & set(head_args or {}):
         raise SettingError(f"head {head}: {name} comes from the backbone and the data; leave it out of head_args")
+    missing = [name for name, value in needed.items() if value is None]
+    if missing:
+        raise SettingError(f"head {head}: needs {listing(missing)} of the labels, which were not given")
     body = Backbone(backbone, backbone_args, weights)
     given = {key: value for key, value in (preprocessing or {}).items() if value is not None}
     prepare = Preprocessing(**{**body.input, **given})
-    top = HEADS.build(head, num_features=body.num_features, num_labels=len(label_space), **(head_args or {}))
+    top = HEADS.build(head, num_features=body.num_features, num_labels=len(label_space), **needed, **(head_args or {}))
     settings = {
         "backbone": backbone,
         "backbone_args": dict(backbone_args or {}),
