@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cotag.data.splits import Roles
-from cotag.errors import SettingError
+from cotag.errors import SettingError, listing
+from cotag.models.tagger import head_needs
 from cotag.recipe import Recipe, TrainSettings
 from cotag.registry import AUGMENTATIONS, HEADS, LOSSES, OPTIMIZERS, SCHEDULES
 
@@ -23,6 +24,7 @@ def check_recipe(recipe: Recipe) -> None:
     """
     given = recipe.train
     HEADS.check(recipe.model.head, recipe.model.head_args)
+    _check_knowledge(recipe)
     LOSSES.check(given.loss, given.loss_args)
     SCHEDULES.check(given.schedule, given.schedule_args)
     for name in recipe.data.augment:
@@ -47,6 +49,21 @@ def check_recipe(recipe: Recipe) -> None:
                 f"train.optimizer = lbfgs: solves loss bce only, given {given.loss}; choose adamw or sgd"
             )
         _refuse_unused(given, LOOP_SETTINGS, "train.optimizer = lbfgs", "adamw or sgd")
+
+
+def _check_knowledge(recipe: Recipe) -> None:
+    """Refuse settings of a graph or of vectors that the head does not use, or that its kind does not."""
+    needs, head = head_needs(recipe.model.head), recipe.model.head
+    for name, given in (("graph", recipe.graph), ("vectors", recipe.vectors)):
+        changed = [key for key, value in given if value != type(given).model_fields[key].default]
+        if changed and name not in needs:
+            users = listing(other for other in HEADS.names() if name in head_needs(other))
+            raise SettingError(f"{name}.{changed[0]}: head {head} uses no {name}; leave it out, or choose {users}")
+    if recipe.vectors.size is not None and recipe.vectors.source not in ("random", "learned"):
+        raise SettingError(
+            f"vectors.size = {recipe.vectors.size}: vectors of source {recipe.vectors.source} have their own size; "
+            "leave it out, or set vectors.source to random or learned"
+        )
 
 
 def _refuse_unused(given: TrainSettings, names: tuple[str, ...], by: str, other: str) -> None:
