@@ -104,7 +104,13 @@ READERS = Registry(
 
 HEADS = Registry("head", {"linear": "cotag.models.heads.linear:LinearHead"})
 
-LOSSES = Registry("loss", {"bce": "cotag.training.losses.bce:BCE"})
+LOSSES = Registry(
+    "loss",
+    {
+        "bce": "cotag.training.losses.bce:BCE",
+        "asymmetric": "cotag.training.losses.asymmetric:Asymmetric",
+    },
+)
 
 OPTIMIZERS = Registry(
     "optimizer",
@@ -120,6 +126,11 @@ SCHEDULES = Registry(
     {
         "constant": "cotag.training.schedules:constant",
         "cosine": "cotag.training.schedules:cosine",
+        "cosine_restarts": "cotag.training.schedules:cosine_restarts",
+        "linear": "cotag.training.schedules:linear",
+        "step": "cotag.training.schedules:step",
+        "multi_step": "cotag.training.schedules:multi_step",
+        "one_cycle": "cotag.training.schedules:one_cycle",
     },
 )
 
@@ -129,5 +140,7 @@ AUGMENTATIONS = Registry(
         "flip": "cotag.data.transforms:flip",
         "crop": "cotag.data.transforms:crop",
         "color": "cotag.data.transforms:color",
+        "multiscale_crop": "cotag.data.transforms:multiscale_crop",
+        "cutout": "cotag.data.transforms:cutout",
     },
 )

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cotag.data.transforms import Augmentation, Preprocessing, build_augmentations, color, crop, flip
+from cotag.data.transforms import (
+    Augmentation,
+    Preprocessing,
+    build_augmentations,
+    color,
+    crop,
+    crop_sides,
+    cutout,
+    flip,
+    multiscale_crop,
+)
 from cotag.errors import SettingError
 from cotag.registry import AUGMENTATIONS
 
@@ -147,3 +158,104 @@ def test_augmentations_come_in_the_order_of_their_names() -> None:
     assert "crop" in second[1].__qualname__  # type: ignore[attr-defined]
     with pytest.raises(SettingError, match="augmentation 'flop' is not known; did you mean flip"):
         build_augmentations(["flop"])
+
+
+# The crop of ML-GCN
+
+
+def slow_crops(width: int, height: int, target: int) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """Every (width, height) that may be kept, with every (left, top), written out; places may fall together."""
+    shorter = width if width < height else height
+    named = {"whole": 1.0, "seven eighths": 0.875, "three quarters": 0.75, "two thirds": 0.66, "half": 0.5}
+    sides = []
+    for scale in named.values():
+        side = int(scale * shorter)
+        if side in (target - 2, target - 1, target, target + 1, target + 2) and target <= shorter:
+            side = target
+        sides.append(side)
+    whole, seven, three, two, half = sides
+    near = {whole: [whole, seven, three], seven: [whole, seven, three, two], three: sides,
+            two: [seven, three, two, half], half: [three, two, half]}  # fmt: skip
+    found = {}
+    for kept_width, heights in near.items():
+        for kept_height in heights:
+            x, y = (width - kept_width) // 4, (height - kept_height) // 4
+            corners = [(0, 0), (4 * x, 0), (0, 4 * y), (4 * x, 4 * y)]
+            edges = [(2 * x, 0), (2 * x, 4 * y), (0, 2 * y), (4 * x, 2 * y)]
+            quarters = [(x, y), (3 * x, y), (x, 3 * y), (3 * x, 3 * y)]
+            found[kept_width, kept_height] = [*corners, *edges, *quarters, (2 * x, 2 * y)]
+    return found
+
+
+def kept(image: Image.Image) -> tuple[int, int, int, int]:
+    """Width, height, left and top of a part of ``coded``."""
+    red, green, _ = image.getpixel((0, 0))  # type: ignore[misc]
+    return (*image.size, red, green)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "target"), [(200, 150, 448), (90, 161, 60), (200, 150, 112), (101, 100, 73)]
+)
+def test_the_crop_reaches_every_published_rectangle_and_no_other(width: int, height: int, target: int) -> None:
+    crops = slow_crops(width, height, target)
+    wanted = Counter((*sides, *place) for sides, places in crops.items() for place in places)
+    assert (len(crops), wanted.total()) == (19, 19 * 13)
+    image, augment, random = coded(width, height), multiscale_crop(target), np.random.default_rng(0)
+    found = Counter(kept(augment(image, random)) for _ in range(40 * wanted.total()))
+    assert found.keys() == wanted.keys()
+    # Each of the 247 equally often: about 40 times, give or take 6.
+    assert all(abs(found[crop] - 40 * often) < 30 * often**0.5 for crop, often in wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("shorter", "target", "wanted"),
+    [
+        (480, 448, [480, 420, 360, 316, 240]),
+        (450, 448, [448, 393, 337, 297, 225]),
+        (451, 448, [451, 394, 338, 297, 225]),
+        (447, 448, [447, 391, 335, 295, 223]),
+        (512, 448, [512, 448, 384, 337, 256]),
+        (514, 448, [514, 448, 385, 339, 257]),
+        (509, 448, [509, 445, 381, 335, 254]),
+        (1, 448, [1, 1, 1, 1, 1]),
+    ],
+)
+def test_a_side_within_three_pixels_of_the_target_becomes_it(shorter: int, target: int, wanted: list[int]) -> None:
+    assert crop_sides(shorter, target) == wanted
+
+
+def test_the_crop_never_leaves_the_picture() -> None:
+    for width, height in ((447, 447), (446, 600), (3, 2), (1, 9)):
+        picture, augment = Image.new("RGB", (width, height), "white"), multiscale_crop(448)
+        for found in several(augment, picture):
+            assert found.min() == 255
+            assert 1 <= found.shape[1] <= width
+            assert 1 <= found.shape[0] <= height
+
+
+def test_the_size_of_the_model_reaches_the_crop() -> None:
+    (known,), (unknown,) = build_augmentations(["multiscale_crop"], 60), build_augmentations(["multiscale_crop"])
+    assert 60 in {found.shape[1] for found in several(known, coded(62, 62))}
+    assert 60 not in {found.shape[1] for found in several(unknown, coded(62, 62))}
+    flip_alone = build_augmentations(["flip"], 60)
+    assert len(flip_alone) == 1
+
+
+# Cutout
+
+
+def test_cutout_covers_half_of_both_sides_around_any_point() -> None:
+    picture, centers, sizes, colors = Image.new("RGB", (40, 20), (1, 2, 3)), set(), set(), set()
+    for found in several(cutout(0.5), picture, 300):
+        covered = (found != (1, 2, 3)).any(2)
+        rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+        assert covered[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        sizes.add((len(columns), len(rows)))
+        centers.add((columns[0], rows[0]))
+        colors.add(tuple(int(value) for value in found[rows[0], columns[0]]))
+    assert max(sizes) == (20, 10)
+    assert min(width for width, _ in sizes) == 10
+    assert min(height for _, height in sizes) == 5
+    assert len(centers) > 50
+    assert len(colors) > 200
+    assert all((found == (1, 2, 3)).all() for found in several(cutout(0.0), picture))
