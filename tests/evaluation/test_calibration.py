@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from cotag.errors import LabelSpaceError, SettingError
+from cotag.errors import LabelSpaceError, ScoresError, SettingError
 from cotag.evaluation.calibration import (
     METHODS,
+    Calibration,
     calibrate_out_of_fold,
-    calibration_gain,
     fit_calibration,
     fit_isotonic,
     fit_platt,
@@ -19,6 +21,7 @@ from cotag.evaluation.calibration import (
     reliability_curve,
 )
 from cotag.evaluation.calibration_error import sigmoid
+from cotag.evaluation.calibration_gain import calibration_gain
 from cotag.types.labels import LabelSpace
 from cotag.types.scores import Scores
 
@@ -89,9 +92,16 @@ def test_isotonic_is_that_of_scikit_learn(seed: int, decimals: int) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_calibration_helps_images_that_it_did_not_see(method: str) -> None:
     scores = lying()
-    for row in calibration_gain(scores, method):
+    gain = calibration_gain(scores, method)
+    for row in gain.labels:
         assert row["ECE_after"] < row["ECE_before"] / 2
         assert row["Brier_after"] < row["Brier_before"]
+    before, honest, naive = gain.values.values()
+    assert naive["Brier"] < honest["Brier"] < before["Brier"]
+    middle, low, high = gain.difference
+    assert low < middle < high < 0
+    assert middle == pytest.approx(honest["Brier"] - before["Brier"])
+    assert gain.words.startswith("Calibrated, probabilities of new images are better")
     after = calibrate_out_of_fold(scores, method)
     assert after.kind == "probability"
     assert all(abs(point["probability"] - point["share"]) < 0.12 for point in reliability_curve(after, bins=5))
@@ -101,7 +111,7 @@ def test_calibration_helps_images_that_it_did_not_see(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_order_within_a_label_stays(method: str) -> None:
     scores = lying(200)
-    found = fit_calibration(scores, method).apply(scores).scores_NK
+    found = fit_calibration(scores, method).apply(scores).probabilities()
     for k in range(3):
         assert (np.diff(found[np.argsort(scores.scores_NK[:, k]), k]) >= 0).all()
 
@@ -114,8 +124,8 @@ def test_labels_that_say_nothing_keep_their_scores(method: str) -> None:
     after = found.apply(scores)
     assert np.isfinite(after.scores_NK).all()
     if method != "temperature":
-        assert after.scores_NK[:, 1:] == pytest.approx(sigmoid(scores.scores_NK[:, 1:]))
-    assert calibration_gain(scores, method)[2]["ECE_after"] is None
+        assert after.probabilities()[:, 1:] == pytest.approx(sigmoid(scores.scores_NK[:, 1:]))
+    assert calibration_gain(scores, method).labels[2]["ECE_after"] is None
 
 
 def test_probabilities_are_calibrated_as_their_logits() -> None:
@@ -123,7 +133,7 @@ def test_probabilities_are_calibrated_as_their_logits() -> None:
     logits = scores.scores_NK.astype(np.float64)
     same = Scores(scores.ids, sigmoid(logits), scores.targets_NK, "probability", SPACE)
     for method in METHODS:
-        one, other = (fit_calibration(given, method).apply(given).scores_NK for given in (scores, same))
+        one, other = (fit_calibration(given, method).apply(given).probabilities() for given in (scores, same))
         assert one == pytest.approx(other, abs=1e-6)
 
 
@@ -142,5 +152,52 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(SettingError, match="calibration 'plat' is not known; did you mean platt"):
         fit_calibration(lying(20), "plat")
     other = Scores(["a"], np.zeros((1, 3)), np.zeros((1, 3)), "logit", LabelSpace(("cat", "owl", "dog")))
+    fitted = fit_calibration(lying(20), "platt")
     with pytest.raises(LabelSpaceError, match="calibration and scores"):
-        fit_calibration(lying(20), "platt").apply(other)
+        fitted.apply(other)
+    with pytest.raises(ScoresError, match=r"calibrated already \(platt:[0-9a-f]{12}\)"):
+        fitted.apply(fitted.apply(lying(20)))
+    absent = lying(20)
+    absent.targets_NK[:] = 0
+    with pytest.raises(SettingError, match="no known positive"):
+        calibration_gain(absent, "platt")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_json_makes_the_same_calibration(method: str) -> None:
+    scores = lying(200)
+    scores.targets_NK[:, 1] = 0
+    fitted = fit_calibration(scores, method)
+    again = Calibration.from_json(json.loads(json.dumps(fitted.to_json())), SPACE)
+    assert again.name == fitted.name
+    assert again.describe() == fitted.describe()
+    one, other = fitted.apply(scores), again.apply(scores)
+    assert one.kind == other.kind == ("probability" if method == "isotonic" else "logit")
+    assert np.array_equal(one.scores_NK, other.scores_NK)
+    assert one.origin == {"calibration": fitted.name}
+
+
+def test_other_json_is_refused() -> None:
+    value = fit_calibration(lying(200), "isotonic").to_json()
+    with pytest.raises(LabelSpaceError, match="other labels"):
+        Calibration.from_json(value, LabelSpace(("cat", "owl", "dog")))
+    with pytest.raises(SettingError, match="has no method"):
+        Calibration.from_json({"rule": "top_k"}, SPACE)
+    for key in ("slopes", "intercepts", "steps"):
+        with pytest.raises(SettingError, match="is damaged"):
+            Calibration.from_json({**value, key: None}, SPACE)
+    with pytest.raises(SettingError, match="is damaged"):
+        Calibration.from_json({**value, "slopes": {**value["slopes"], "cat": float("nan")}}, SPACE)
+
+
+def test_the_gain_of_noise_cannot_be_told() -> None:
+    """Probabilities that keep what they promise are not improved."""
+    random = np.random.default_rng(3)
+    true = random.normal(-1, 1.5, (300, 3))
+    targets = (random.random(true.shape) < sigmoid(true)).astype(np.int8)
+    scores = Scores([str(n) for n in range(300)], true, targets, "logit", SPACE)
+    gain = calibration_gain(scores, "isotonic")
+    before, honest, naive = (value["Brier"] for value in gain.values.values())
+    assert naive < before < honest
+    assert not gain.words.startswith("Calibrated, probabilities of new images are better")
+    assert calibration_gain(scores, "temperature").words.startswith("Whether")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from cotag.errors import SettingError, suggestion
-from cotag.evaluation.calibration_error import BINS, brier_score, expected_calibration_error, sigmoid
+from cotag.errors import LabelSpaceError, ScoresError, SettingError, suggestion
+from cotag.evaluation.calibration_error import BINS, sigmoid
 from cotag.evaluation.cross_fit import random_folds
 from cotag.evaluation.curves import label_curve, upper_hull
 from cotag.evaluation.decision import logits_of
@@ -21,36 +25,125 @@ MOST_STEPS = 100
 STEEPEST = 50.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Calibration:
     """Maps the scores of each label to probabilities; never to another order within a label.
 
     Attributes:
         label_space: the K labels that it was fitted for.
+        method: ``temperature``, ``platt`` or ``isotonic``.
         slopes, intercepts: float64 (K,): the probability is that of the logit slope * logit + intercept.
         steps: for ``isotonic``, label by label: the logits, ascending, from which on each of the probabilities holds;
             empty for a label without positives or without negatives, which keeps slope and intercept.
+        fitted: on what (images, origin), for whoever reads the file.
     """
 
     label_space: LabelSpace
+    method: str
     slopes: np.ndarray
     intercepts: np.ndarray
-    steps: tuple[tuple[np.ndarray, np.ndarray], ...] = field(default=())
+    steps: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def name(self) -> str:
+        """The method and 12 hexadecimal digits of all values; calibrated scores carry it as their origin."""
+        steps = [[part.tolist() for part in pair] for pair in self.steps]
+        text = json.dumps([self.label_space.hash, self.slopes.tolist(), self.intercepts.tolist(), steps])
+        return f"{self.method}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
+    def kind(self) -> str:
+        """Of the scores that it gives: ``logit``, which loses nothing near 0 and 1, or ``probability`` with steps."""
+        return "probability" if self.steps else "logit"
 
     def apply(self, scores: Scores) -> Scores:
-        """The same images with calibrated probabilities (float64).
+        """The same images with calibrated scores (float64, of this ``kind``), whose origin names the calibration.
 
         Raises:
             LabelSpaceError: the calibration was fitted for other labels.
+            ScoresError: the scores are calibrated already.
         """
         self.label_space.require_same(scores.label_space, "calibration and scores")
+        if "calibration" in scores.origin:
+            raise ScoresError(
+                f"the scores are calibrated already ({scores.origin['calibration']}); give those that the model itself "
+                "gave"
+            )
         logits_NK = logits_of(scores)
-        found_NK = sigmoid(logits_NK * self.slopes + self.intercepts)
+        found_NK = logits_NK * self.slopes + self.intercepts
+        if self.steps:
+            found_NK = sigmoid(found_NK)
         for k, (starts, probabilities) in enumerate(self.steps):
             if len(starts):
                 place = np.searchsorted(starts, logits_NK[:, k], side="right") - 1
                 found_NK[:, k] = probabilities[np.maximum(place, 0)]
-        return Scores(scores.ids, found_NK, scores.targets_NK, "probability", scores.label_space, scores.origin)
+        return replace(scores, scores_NK=found_NK, kind=self.kind, origin={**scores.origin, "calibration": self.name})
+
+    def describe(self) -> str:
+        """The calibration in words."""
+        if self.method == "temperature":
+            return f"all logits are divided by {1 / self.slopes[0]:.4g}"
+        size = len(self.label_space)
+        if self.steps:
+            counts = [len(starts) for starts, _ in self.steps if len(starts)]
+            few, many = (min(counts), max(counts)) if counts else (0, 0)
+            return f"{len(counts)} of {size} labels have rising steps of their own, {few} to {many} of them"
+        kept = int(((self.slopes == 1) & (self.intercepts == 0)).sum())
+        low, high = self.slopes.min(), self.slopes.max()
+        text = f"each label's logit is multiplied by a slope of its own ({low:.3g} to {high:.3g}) and moved"
+        return f"{text}; {kept} of {size} labels keep their logits" if kept else text
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that makes the same calibration again: values for each label by name."""
+        names = self.label_space.names
+        value: dict[str, Any] = {"method": self.method, "label_space": self.label_space.hash}
+        value["slopes"] = dict(zip(names, self.slopes.tolist(), strict=True))
+        value["intercepts"] = dict(zip(names, self.intercepts.tolist(), strict=True))
+        if self.steps:
+            value["steps"] = {
+                name: {"logits": starts.tolist(), "probabilities": probabilities.tolist()}
+                for name, (starts, probabilities) in zip(names, self.steps, strict=True)
+                if len(starts)
+            }
+        if self.fitted:
+            value["fitted"] = dict(self.fitted)
+        return value
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], label_space: LabelSpace) -> Calibration:
+        """Rebuild from ``to_json`` for a model or scores of these labels.
+
+        Raises:
+            LabelSpaceError: it was fitted for other labels, or for these in another order.
+            SettingError: it is no calibration.
+        """
+        if not isinstance(value, Mapping) or value.get("method") not in METHODS:
+            raise SettingError(f"calibration: has no method of {', '.join(METHODS)}; give what cotag calibrate saved")
+        if value.get("label_space") != label_space.hash:
+            raise LabelSpaceError(
+                f"the calibration was fitted for other labels ({value.get('label_space')}) than these "
+                f"({label_space.hash}); fit it again"
+            )
+        try:
+            slopes, intercepts = (_by_name(value[key], label_space) for key in ("slopes", "intercepts"))
+            steps: list[tuple[np.ndarray, np.ndarray]] = []
+            for name in label_space.names if value["method"] == "isotonic" else ():
+                step = value["steps"].get(name, {"logits": [], "probabilities": []})
+                starts, probabilities = (np.array(step[key], dtype=np.float64) for key in ("logits", "probabilities"))
+                if starts.shape != probabilities.shape:
+                    raise ValueError(f"steps of {name!r}: {len(starts)} logits, {len(probabilities)} probabilities")
+                steps.append((starts, probabilities))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SettingError(f"calibration: is damaged ({error}); fit it again") from None
+        return cls(label_space, value["method"], slopes, intercepts, tuple(steps), value.get("fitted", {}))
+
+
+def _by_name(values: Mapping[str, float], label_space: LabelSpace) -> np.ndarray:
+    found = np.array([values[name] for name in label_space.names], dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError("a value is not finite")
+    return found
 
 
 def fit_calibration(scores: Scores, method: str) -> Calibration:
@@ -71,10 +164,11 @@ def fit_calibration(scores: Scores, method: str) -> Calibration:
         raise SettingError(f"calibration {method!r} is not known{suggestion(method, METHODS)}")
     logits_NK, size = logits_of(scores), len(scores.label_space)
     slopes, intercepts = np.ones(size), np.zeros(size)
+    about = {"images": len(scores), "origin": scores.origin}
     if method == "temperature":
         known_NK = scores.targets_NK >= 0
         slopes[:] = fit_slope(logits_NK[known_NK], scores.targets_NK[known_NK] == 1)
-        return Calibration(scores.label_space, slopes, intercepts)
+        return Calibration(scores.label_space, method, slopes, intercepts, (), about)
     steps: list[tuple[np.ndarray, np.ndarray]] = []
     for k in range(size):
         known_N = scores.targets_NK[:, k] >= 0
@@ -85,7 +179,7 @@ def fit_calibration(scores: Scores, method: str) -> Calibration:
         if method == "isotonic":
             empty = (np.zeros(0), np.zeros(0))
             steps.append(fit_isotonic(logits_NK[known_N, k], present) if fits else empty)
-    return Calibration(scores.label_space, slopes, intercepts, tuple(steps))
+    return Calibration(scores.label_space, method, slopes, intercepts, tuple(steps), about)
 
 
 def fit_slope(logits_M: np.ndarray, present_M: np.ndarray) -> float:
@@ -158,8 +252,10 @@ def calibrate_out_of_fold(scores: Scores, method: str, folds: int = 5, seed: int
     found_NK = np.zeros(scores.scores_NK.shape)
     for fold in range(folds):
         rest, held_out = np.flatnonzero(folds_N != fold), np.flatnonzero(folds_N == fold)
-        found_NK[held_out] = fit_calibration(scores.subset(rest), method).apply(scores.subset(held_out)).scores_NK
-    return Scores(scores.ids, found_NK, scores.targets_NK, "probability", scores.label_space, scores.origin)
+        fitted = fit_calibration(scores.subset(rest), method)
+        found_NK[held_out] = fitted.apply(scores.subset(held_out)).probabilities()
+    origin = {**scores.origin, "calibration": f"{method}, each fold by a fit without it ({folds} folds, seed {seed})"}
+    return replace(scores, scores_NK=found_NK, kind="probability", origin=origin)
 
 
 def reliability_curve(scores: Scores, label: int | None = None, bins: int = BINS) -> list[dict[str, Any]]:
@@ -182,24 +278,3 @@ def reliability_curve(scores: Scores, label: int | None = None, bins: int = BINS
         for b in range(bins)
         if cells[b]
     ]
-
-
-def calibration_gain(scores: Scores, method: str, folds: int = 5, seed: int = 0) -> list[dict[str, Any]]:
-    """ECE and Brier score of each label before and after, cross-fitted: no image calibrates itself.
-
-    Returns:
-        one dictionary for each label: label, ECE_before, ECE_after, Brier_before, Brier_after; None without a known
-        image.
-    """
-    after = calibrate_out_of_fold(scores, method, folds, seed)
-    found = []
-    for k, name in enumerate(scores.label_space.names):
-        row: dict[str, Any] = {"label": name}
-        for when, given in (("before", sigmoid(logits_of(scores)[:, k])), ("after", after.scores_NK[:, k])):
-            known_N = scores.targets_NK[:, k] >= 0
-            positive_P = np.sort(given[scores.targets_NK[:, k] == 1])
-            known = np.sort(given[known_N])
-            ece, brier = expected_calibration_error(known, positive_P), brier_score(known, positive_P)
-            row[f"ECE_{when}"], row[f"Brier_{when}"] = (None if np.isnan(v) else float(v) for v in (ece, brier))
-        found.append(row)
-    return found

@@ -34,7 +34,8 @@ class Decision:
         logit_offsets: K numbers that are added to the logits before they are ranked (the odds are multiplied by
             exp(offset)); the thresholds are compared with the logits as they are.
         label_space: the K labels; needed with values for each label, which then refuse any other labels.
-        fitted: how the values were found (objective, rows, values), for whoever reads the file.
+        fitted: how the values were found, for whoever reads the file; of it, ``calibration`` (the origin of the scores
+            that they were fitted on) is held against the scores that are decided.
 
     Raises:
         SettingError: an unknown rule, a value that is not allowed, or one that the rule would not use.
@@ -77,9 +78,16 @@ class Decision:
 
         Raises:
             LabelSpaceError: the decision was made for other labels.
+            SettingError: it was fitted on scores with another calibration, or with none.
         """
         if self.label_space is not None:
             self.label_space.require_same(scores.label_space, "decision and scores")
+        fitted, given = self.fitted.get("calibration"), scores.origin.get("calibration")
+        if self.fitted and fitted != given:
+            raise SettingError(
+                f"the decision was fitted on scores with calibration {fitted or 'none'}, these have {given or 'none'}; "
+                "fit it on scores such as these, or calibrate these in the same way"
+            )
         given_NK = np.ones(scores.scores_NK.shape, dtype=bool)
         if self.rule != "threshold":
             given_NK = self._highest(scores)

@@ -81,9 +81,11 @@ class DecisionFit:
         if not (scores.targets_NK == 1).any():
             raise SettingError("the scores have no known positive, so no decision can be fitted; give other scores")
         found = getattr(self, f"_{self.rule}")(scores, logits_of(scores))
-        about = {"objective": self.objective.describe(), "rule": self.rule, "images": len(scores)}
+        about: dict[str, Any] = {"objective": self.objective.describe(), "rule": self.rule, "images": len(scores)}
         if self.rule in SHRUNK_RULES:
             about["shrinkage"] = self._shrinkage
+        if "calibration" in scores.origin:
+            about["calibration"] = scores.origin["calibration"]
         return Decision(**found, label_space=scores.label_space, fitted=about)
 
     @property

@@ -14,8 +14,10 @@ from PIL import Image
 
 from cotag.data.images import open_image
 from cotag.errors import ImageError
+from cotag.evaluation.calibration import Calibration
 from cotag.evaluation.decision import Decision
-from cotag.models.bundle import load_tagger, model_folder
+from cotag.models.bundle import load_tagger
+from cotag.models.settings import calibration_of, model_folder
 from cotag.models.tagger import Tagger
 from cotag.types.labels import LabelSpace
 from cotag.types.scores import Scores
@@ -33,7 +35,7 @@ class Predictor(Protocol):
         """``logit`` or ``probability``."""
 
     def score(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Scores of B opened RGB pictures; float32 (B, K)."""
+        """Scores of B opened RGB pictures; float32 or float64 (B, K)."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ class TaggerPredictor:
     Args:
         tagger: in evaluation mode.
         decision: how scores become labels.
+        calibration: what its logits go through before anything is decided, if any.
     """
 
-    kind = "logit"
-
-    def __init__(self, tagger: Tagger, decision: Decision) -> None:
+    def __init__(self, tagger: Tagger, decision: Decision, calibration: Calibration | None = None) -> None:
         self.tagger = tagger.eval()
         self.decision = decision
+        self.calibration = calibration
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tagger.to(self.device)
 
@@ -74,9 +76,28 @@ class TaggerPredictor:
         """The K labels."""
         return self.tagger.label_space
 
+    @property
+    def kind(self) -> str:
+        """``logit``; ``probability`` with a calibration of steps."""
+        return self.calibration.kind if self.calibration else "logit"
+
     def score(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Logits of B opened RGB pictures; float32 (B, K)."""
-        return self._logits([self.tagger.preprocessing(image) for image in images])
+        """Scores of B opened RGB pictures; (B, K), float32, or float64 where they are calibrated."""
+        return self._scores([self.tagger.preprocessing(image) for image in images]).scores_NK
+
+    def calibrated(self, scores: Scores) -> Scores:
+        """The tagger's own logits as this predictor gives them.
+
+        Raises:
+            ScoresError: they are calibrated already.
+        """
+        return self.calibration.apply(scores) if self.calibration else scores
+
+    def _scores(self, pixels: list[np.ndarray]) -> Scores:
+        names = [str(number) for number in range(len(pixels))]
+        logits = self._logits(pixels)
+        unknown = np.full(logits.shape, -1, dtype=np.int8)
+        return self.calibrated(Scores(names, logits, unknown, "logit", self.label_space))
 
     def _logits(self, pixels: list[np.ndarray]) -> np.ndarray:
         images_BCHW = torch.from_numpy(np.stack(pixels)).to(self.device)
@@ -116,9 +137,7 @@ class TaggerPredictor:
     def _decided(self, paths: Sequence[str | os.PathLike[str]], pixels: list[np.ndarray]) -> list[Prediction]:
         if not pixels:
             return []
-        names = [str(number) for number in range(len(pixels))]
-        logits = self._logits(pixels)
-        scores = Scores(names, logits, np.full(logits.shape, -1, dtype=np.int8), self.kind, self.label_space)
+        scores = self._scores(pixels)
         given_BK, probabilities_BK = self.decision.apply(scores), scores.probabilities()
         labels = self.label_space.names
         found = []
@@ -134,7 +153,8 @@ def load(path: str | os.PathLike[str]) -> TaggerPredictor:
 
     Raises:
         WeightsError: there is no model, or it is damaged.
-        LabelSpaceError: its decision was fitted for other labels.
+        LabelSpaceError: its decision or calibration was fitted for other labels.
     """
     tagger, about = load_tagger(model_folder(Path(path)))
-    return TaggerPredictor(tagger, Decision.from_json(about["decision"], tagger.label_space))
+    space = tagger.label_space
+    return TaggerPredictor(tagger, Decision.from_json(about["decision"], space), calibration_of(about, space))

@@ -43,7 +43,8 @@ def score_index(
     about = {"model": origin, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     ids = [index.ids[int(row)] for row in scored]
     targets = index.targets(scored)[:, columns]
-    return Scores(ids, logits, targets, predictor.kind, predictor.label_space, about), loader.skipped.reasons
+    scores = Scores(ids, logits, targets, "logit", predictor.label_space, about)
+    return predictor.calibrated(scores), loader.skipped.reasons
 
 
 def columns_of(wanted: LabelSpace, given: LabelSpace) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cotag.errors import LabelSpaceError, WeightsError, listing
+from cotag.models.settings import SETTINGS as SETTINGS
+from cotag.models.settings import model_folder as model_folder
+from cotag.models.settings import read_settings as read_settings
+from cotag.models.settings import write_decision as write_decision
 from cotag.models.tagger import Tagger, build_tagger, head_needs
 from cotag.models.tensor_files import save_tensors
 from cotag.registry import HEADS
@@ -20,8 +23,6 @@ from cotag.storage import whole_folder, write_json
 from cotag.types.labels import LabelSpace
 
 WEIGHTS = "weights.safetensors"
-SETTINGS = "settings.json"
-KEYS = ("backbone", "backbone_args", "head", "head_args", "preprocessing", "label_space", "decision")
 
 
 def save_tagger(
@@ -99,47 +100,3 @@ def _supplies(head: str, state: dict[str, Tensor], path: Path) -> dict[str, Tens
         return supplies_of(own)
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise WeightsError(f"{path}: weights and {SETTINGS} do not fit: head {head} ({error})") from None
-
-
-def read_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON of a saved tagger, without torch or weights."""
-    path = Path(folder) / SETTINGS
-    try:
-        about: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(
-            f"{folder}: holds no model ({SETTINGS} is missing); give a run folder or its model folder"
-        ) from None
-    except ValueError as error:
-        raise WeightsError(f"{path}: is not JSON ({error}); train or copy the model again") from None
-    version = about.get("cotag_model") if isinstance(about, dict) else None
-    if version != 1:
-        raise WeightsError(f"{path}: is not a model of this version (cotag_model = {version}, wanted 1)")
-    missing = [key for key in KEYS if key not in about]
-    if missing:
-        raise WeightsError(f"{path}: lacks {listing(missing)}; train or copy the model again")
-    return about
-
-
-def write_decision(folder: str | os.PathLike[str], decision: dict[str, Any], label_space: LabelSpace) -> None:
-    """Put another decision into a saved tagger, whole or not at all.
-
-    Args:
-        folder: the model's folder.
-        decision: how scores become labels; see ``cotag.evaluation.decision``.
-        label_space: the labels that it was made for.
-
-    Raises:
-        WeightsError: the folder holds no model.
-        LabelSpaceError: the model has other labels.
-    """
-    about = read_settings(folder)
-    own = LabelSpace.from_json(about["label_space"])
-    own.require_same(label_space, f"the model {folder} and the scores that the decision was fitted on")
-    write_json(Path(folder) / SETTINGS, {**about, "decision": decision})
-
-
-def model_folder(path: str | os.PathLike[str]) -> Path:
-    """The model's folder of a run folder, or the folder itself."""
-    inner = Path(path) / "model"
-    return inner if inner.is_dir() else Path(path)
