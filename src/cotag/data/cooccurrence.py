@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cotag.types.columns import checked_rows
 from cotag.types.index import Index
 from cotag.types.section import Section
 
@@ -16,32 +17,39 @@ BLOCK = 200_000
 HEAT_MAP_LABELS = 60
 
 
-def pair_counts(index: Index, second: str = "positives") -> csr_matrix:
+def pair_counts(index: Index, second: str = "positives", rows: np.ndarray | None = None) -> csr_matrix:
     """How many images have label A among ``positives`` and label B in the list column ``second``.
+
+    Args:
+        rows: the row numbers to count; all rows where not given.
 
     Returns:
         sparse int64 (K, K); on the diagonal, for ``positives``, the number of images with each label.
+
+    Raises:
+        DataError: a row does not exist.
     """
     from scipy.sparse import csr_matrix
 
     size = len(index.label_space)
+    rows = np.arange(len(index)) if rows is None else checked_rows(rows, len(index))
     total = csr_matrix((size, size), dtype=np.int64)
-    for start in range(0, len(index), BLOCK):
-        first_NK, second_NK = (_membership(index, name, start) for name in ("positives", second))
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        first_NK, second_NK = (_membership(index, name, block) for name in ("positives", second))
         total = total + first_NK.T @ second_NK
     return total.tocsr()
 
 
-def _membership(index: Index, name: str, start: int) -> csr_matrix:
-    """0/1 for a block of rows and all labels."""
+def _membership(index: Index, name: str, rows: np.ndarray) -> csr_matrix:
+    """0/1 for some rows and all labels."""
     from scipy.sparse import csr_matrix
 
     offsets, labels = index.lists(name)
-    stop = min(start + BLOCK, len(index))
-    inside = labels[offsets[start] : offsets[stop]]
-    ones = np.ones(len(inside), dtype=np.int64)
-    shape = (stop - start, len(index.label_space))
-    return csr_matrix((ones, inside, offsets[start : stop + 1] - offsets[start]), shape=shape)
+    lengths = (offsets[rows + 1] - offsets[rows]).astype(np.int64)
+    ends = np.concatenate(([0], np.cumsum(lengths)))
+    inside = labels[np.repeat(offsets[rows] - ends[:-1], lengths) + np.arange(ends[-1])]
+    return csr_matrix((np.ones(len(inside), dtype=np.int64), inside, ends), shape=(len(rows), len(index.label_space)))
 
 
 def cooccurrence_section(index: Index, most: int = 30) -> Section:
