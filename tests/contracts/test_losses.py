@@ -177,6 +177,9 @@ def test_asymmetric_is_finite_at_every_setting(plus: float, minus: float, clip: 
     losses.sum().backward()
     assert losses.isfinite().all()
     assert (losses >= 0).all()
+    # Powers of a rounded probability would be far off.
+    exact = LOSSES.build("asymmetric", gamma_pos=plus, gamma_neg=minus, clip=clip)(logits.detach().double(), targets)
+    torch.testing.assert_close(losses.double(), exact, rtol=1e-4, atol=1e-6)
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
 

@@ -15,8 +15,9 @@ from torch import nn
 from cotag.errors import LabelSpaceError, ResumeError, StorageError
 from cotag.models.tensor_files import save_tensors
 from cotag.storage import whole_folder, write_json
+from cotag.training.ema import ExponentialAverage
 
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
+MODEL, OPTIMIZER, STATE, AVERAGE = "model.safetensors", "optimizer.pt", "state.json", "average.safetensors"
 
 
 @dataclass
@@ -44,10 +45,21 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save_last(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
-        """Write model, optimizer, random state and position; the one before is replaced when this is whole."""
+    def save_last(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: TrainingState,
+        average: ExponentialAverage | None = None,
+    ) -> None:
+        """Write model, its average where there is one, optimizer, random state and position.
+
+        The checkpoint before is replaced when this one is whole.
+        """
         with whole_folder(self.folder / "last") as temporary:
             save_tensors(model.state_dict(), temporary / MODEL)
+            if average is not None:
+                save_tensors(average.state(), temporary / AVERAGE)
             _save_optimizer(optimizer, temporary / OPTIMIZER)
             write_json(temporary / STATE, vars(state))
 
@@ -60,8 +72,14 @@ class Checkpoints:
         """Put the weights that validation chose into the model."""
         _load_into(model, self.folder / "best" / MODEL)
 
-    def load_last(self, model: nn.Module, optimizer: torch.optim.Optimizer, label_hash: str) -> TrainingState:
-        """Put the last checkpoint into model, optimizer and random state; returns the position.
+    def load_last(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        label_hash: str,
+        average: ExponentialAverage | None = None,
+    ) -> TrainingState:
+        """Put the last checkpoint into model, average, optimizer and random state; returns the position.
 
         Raises:
             ResumeError: there is no checkpoint, or it is damaged.
@@ -70,6 +88,8 @@ class Checkpoints:
         state = self.read_state(label_hash)
         path = self.folder / "last" / OPTIMIZER
         _load_into(model, self.folder / "last" / MODEL)
+        if average is not None:
+            _load_average(average, self.folder / "last" / AVERAGE)
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             optimizer.load_state_dict(saved["optimizer"])
@@ -108,6 +128,13 @@ def _load_into(model: nn.Module, path: Path) -> None:
     try:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
+        raise ResumeError(f"{path}: does not fit or cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def _load_average(average: ExponentialAverage, path: Path) -> None:
+    try:
+        average.load(load_file(path))
+    except (OSError, SafetensorError, ValueError) as error:
         raise ResumeError(f"{path}: does not fit or cannot be read ({str(error).splitlines()[0]})") from None
 
 

@@ -225,7 +225,7 @@ def descend_head(
     if refit and epochs:
         head.load_state_dict(start)
         warmup = how.loop.warmup_epochs
-        loop = LoopSettings(epochs, warmup, how.loop.clip_norm, choose_by="last")
+        loop = LoopSettings(epochs, warmup, how.loop.clip_norm, choose_by="last", ema=how.loop.ema)
         share = max(0.0, epochs - warmup) / max(1e-9, how.loop.epochs - warmup)
         again = replace(how, schedule=lambda done: how.schedule(done * share))
         again.fit(head, joined(train, choose), decay, lambda model: {}, loop, Silent())

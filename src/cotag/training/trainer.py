@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from cotag.errors import NonFiniteLoss, ResumeError, TrainingError, listing
 from cotag.storage import write_text
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
+from cotag.training.ema import ExponentialAverage
 from cotag.training.processes import this_process
 from cotag.training.schedules import Schedule, factor
 from cotag.types.batch import Batch
@@ -45,6 +47,7 @@ class LoopSettings:
         patience: epochs without a better choice after which training stops; None for never.
         choose_by: the epoch that is kept: ``mAP`` (highest) or ``loss`` (lowest) of what ``evaluate`` returns as
             val_mAP and val_loss, or ``last``.
+        ema: decay of the exponential average of the weights, which is then what is evaluated and kept; None for none.
     """
 
     epochs: int
@@ -52,6 +55,7 @@ class LoopSettings:
     clip_norm: float | None = None
     patience: int | None = None
     choose_by: str = "mAP"
+    ema: float | None = None
 
 
 class Trainer:
@@ -87,6 +91,8 @@ class Trainer:
         self.evaluate, self.checkpoints, self.name_of = evaluate, checkpoints, name_of
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self._best: dict[str, torch.Tensor] = {}
+        plain = self.accelerator.unwrap_model(self.model)
+        self.average = None if settings.ema is None else ExponentialAverage(plain, settings.ema)
 
     def fit(self, batches: EpochSource, label_hash: str, progress: Progress, resume: bool = False) -> TrainingState:
         """Train, and leave the model with the weights that validation chose.
@@ -104,7 +110,7 @@ class Trainer:
         if resume:
             if self.checkpoints is None:
                 raise ResumeError("this training keeps no checkpoints; train without resume")
-            state = self.checkpoints.load_last(plain, self.optimizer, label_hash)
+            state = self.checkpoints.load_last(plain, self.optimizer, label_hash, self.average)
             progress.say(f"resumed after epoch {state.epoch} of {self.settings.epochs}")
         else:
             state = TrainingState(label_hash)
@@ -143,6 +149,8 @@ class Trainer:
             if self.settings.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.accelerator.unwrap_model(self.model))
             total, samples = total + value * len(batch), samples + len(batch)
             task.advance(1, epoch=epoch, loss=f"{total / samples:.4f}")
         total, samples = self._summed([total, samples])
@@ -168,31 +176,34 @@ class Trainer:
     def _judge(self, state: TrainingState, epoch: int, row: dict[str, float], progress: Progress) -> None:
         """Validate, keep the better weights, write the checkpoint."""
         plain = self.accelerator.unwrap_model(self.model)
-        found = self.evaluate(plain)
-        # Weights that are spoiled must not replace the last checkpoint.
-        if not math.isfinite(found.get("val_loss", 0.0)):
-            raise NonFiniteLoss(self._not_finite(found["val_loss"], epoch, "that choose"))
-        state.epoch = epoch
-        state.history.append({"epoch": epoch, **row, **found})
-        value = choosing_value({**found, "epoch": epoch}, self.settings.choose_by)
-        if math.isnan(value):
-            raise TrainingError(
-                "val_mAP is not a number: no image that chooses has a label; give others by data.choose, "
-                "or set train.choose_by=loss"
-            )
-        better = epoch == 0 or value > state.best_value
-        if better:
-            state.best_epoch, state.best_value = epoch, value
+        with nullcontext() if self.average is None else self.average.applied(plain):
+            found = self.evaluate(plain)
+            # Weights that are spoiled must not replace the last checkpoint.
+            if not math.isfinite(found.get("val_loss", 0.0)):
+                raise NonFiniteLoss(self._not_finite(found["val_loss"], epoch, "that choose"))
+            state.epoch = epoch
+            state.history.append({"epoch": epoch, **row, **found})
+            value = choosing_value({**found, "epoch": epoch}, self.settings.choose_by)
+            if math.isnan(value):
+                raise TrainingError(
+                    "val_mAP is not a number: no image that chooses has a label; give others by data.choose, "
+                    "or set train.choose_by=loss"
+                )
+            better = epoch == 0 or value > state.best_value
+            if better:
+                state.best_epoch, state.best_value = epoch, value
+                self._keep_best(plain)
         shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items() if name != "seconds")
         progress.say(f"epoch {epoch}: {shown}{'  best' if better else ''}")
-        if self.checkpoints is None:
-            if better:
-                self._best = {key: tensor.detach().clone() for key, tensor in plain.state_dict().items()}
-        elif self.accelerator.is_main_process:
-            if better:
-                self.checkpoints.save_best(plain)
-            self.checkpoints.save_last(plain, self.optimizer, state)
+        if self.checkpoints is not None and self.accelerator.is_main_process:
+            self.checkpoints.save_last(plain, self.optimizer, state, self.average)
             write_history(self.checkpoints.folder.parent / "metrics.jsonl", state.history)
+
+    def _keep_best(self, plain: nn.Module) -> None:
+        if self.checkpoints is None:
+            self._best = {key: tensor.detach().clone() for key, tensor in plain.state_dict().items()}
+        elif self.accelerator.is_main_process:
+            self.checkpoints.save_best(plain)
 
     def _load_best(self, plain: nn.Module) -> None:
         self.accelerator.wait_for_everyone()
