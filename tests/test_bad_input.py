@@ -309,6 +309,22 @@ def test_weights_of_another_architecture(train: Command, data: Path, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_batches_of_one_image_with_maps_of_one_pixel(
+    train: Command, pictures: Path, tmp_path: Path, batch_size: int
+) -> None:
+    settings = ["train.epochs=1", "train.warmup_epochs=0", "data.image_size=32", f"train.batch_size={batch_size}"]
+    ran = train(pictures, "--recipe", "scenes-tiny", *(part for one in settings for part in ("--set", one)))
+    # In batches of 16, one is left over.
+    assert "trains: 33 images" in ran.err
+    if batch_size == 16:
+        assert ran.code == 0
+        assert json.loads((tmp_path / "run" / "result.json").read_text())["test"]["metrics"]["mAP"] > 0
+        return
+    for part in ("test_resnet: a batch of one image", "train.batch_size=2", "image_size", "norm_statistics=frozen"):
+        assert part in ran.error
+
+
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """As on a disk that is full: no file of this process grows larger."""

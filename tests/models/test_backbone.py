@@ -209,6 +209,35 @@ def test_a_model_without_a_single_map_is_refused() -> None:
         backbone(torch.zeros(1, 3, 240, 240))
 
 
+# A batch of one image
+
+
+def one_pixel(images: int) -> Tensor:
+    """Images that ``test_resnet`` turns into maps of one pixel."""
+    return torch.randn(images, 3, 32, 32, generator=torch.Generator().manual_seed(images))
+
+
+def test_a_last_batch_of_one_image_is_normalized_by_the_running_statistics() -> None:
+    backbone = built("test_resnet").train()
+    backbone(one_pixel(4))
+    running = {key: value.clone() for key, value in backbone.body.layer4.state_dict().items() if "running" in key}
+    found = backbone(one_pixel(1))
+    assert found.map_BDHW.shape == (1, 96, 1, 1)
+    assert found.map_BDHW.requires_grad
+    assert running
+    assert all(torch.equal(backbone.body.layer4.state_dict()[key], value) for key, value in running.items())
+    assert all(module.training for module in backbone.modules())
+    assert not torch.equal(backbone(one_pixel(4)).map_BDHW, backbone.eval()(one_pixel(4)).map_BDHW)
+
+
+def test_batches_of_one_image_alone_are_refused_where_they_have_no_spread() -> None:
+    backbone = built("test_resnet")
+    backbone(one_pixel(4))
+    with pytest.raises(SettingError, match=r"test_resnet: a batch of one image of 32 x 32 .*train.batch_size=2"):
+        backbone.train()(one_pixel(1))
+    assert backbone(images()[:1]).map_BDHW.shape == (1, 96, 2, 2)
+
+
 # Identity
 
 

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from cotag.errors import SettingError, WeightsError, listing, suggestion
 from cotag.models.features import Features
 
+# What torch says of a batch norm that is to find the spread of a single number.
+ONE_VALUE = "Expected more than 1 value per channel"
+
 
 class Backbone(nn.Module):
     """A timm model without its classifier.
@@ -40,6 +43,7 @@ class Backbone(nn.Module):
         self.name = name
         self._forward_features: Callable[[Tensor], Any] = getattr(self.body, "forward_features")  # noqa: B009
         self.num_features = int(getattr(self.body, "num_features"))  # noqa: B009
+        self._trained_on_several = False
         settings = timm.data.resolve_model_data_config(self.body)
         # timm's own settings do not follow this argument.
         side = (args or {}).get("img_size", settings["input_size"][1])
@@ -55,11 +59,19 @@ class Backbone(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Features:
         """Features of normalized float images.
 
+        In training, a single image whose maps are one pixel has no statistics: it is normalized by the running ones.
+
         Raises:
-            SettingError: the model does not take images of this size, or does not give one feature map.
+            SettingError: the model does not take images of this size, or does not give one feature map; or all
+                training batches hold a single image, and its maps are one pixel.
         """
         try:
             found = self._forward_features(images_BCHW)
+            self._trained_on_several |= self.training and len(images_BCHW) > 1
+        except ValueError as error:
+            if ONE_VALUE not in str(error):
+                raise
+            found = self._by_running_statistics(images_BCHW)
         except AssertionError as error:
             side = images_BCHW.shape[-1]
             raise SettingError(
@@ -81,6 +93,24 @@ class Backbone(nn.Module):
             )
         return Features(found)
 
+    def _by_running_statistics(self, images_BCHW: Tensor) -> Any:
+        """The features of the last batch of an epoch, of which one image was left."""
+        if not self._trained_on_several:
+            side = images_BCHW.shape[-1]
+            raise SettingError(
+                f"backbone {self.name}: a batch of one image of {side} x {side} pixels gives its batch norms a "
+                "single value, which has no spread; set train.batch_size=2 or more, a larger data.image_size, or "
+                "train.norm_statistics=frozen"
+            )
+        norms = [module for module in batch_norms(self.body) if module.training]
+        for module in norms:
+            module.eval()
+        try:
+            return self._forward_features(images_BCHW)
+        finally:
+            for module in norms:
+                module.train()
+
     def _grid(self, tokens_BTD: Tensor, images_BCHW: Tensor) -> Tensor:
         count = tokens_BTD.shape[1]
         height, width = images_BCHW.shape[2:]
@@ -88,6 +118,11 @@ class Backbone(nn.Module):
         if count % rows:
             rows = 1
         return tokens_BTD.transpose(1, 2).unflatten(2, (rows, count // rows))
+
+
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The batch norms of a model."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 def _create(name: str, args: dict[str, Any], pretrained: bool) -> nn.Module:

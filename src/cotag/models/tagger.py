@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cotag.data.transforms import Preprocessing
 from cotag.errors import SettingError, listing
-from cotag.models.backbone import Backbone
+from cotag.models.backbone import Backbone, batch_norms
 from cotag.models.features import Features
 from cotag.models.heads.linear import LinearHead
 from cotag.registry import HEADS
@@ -84,11 +84,6 @@ class Tagger(nn.Module):
             self.head = fold().train(self.head.training)
             self.settings = {**self.settings, "head": "linear", "head_args": {"pooling": self.head.pooling}}
         return self
-
-
-def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """The batch norms of a model."""
-    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 def are_folded(model: nn.Module) -> bool:
