@@ -102,7 +102,13 @@ READERS = Registry(
     },
 )
 
-HEADS = Registry("head", {"linear": "cotag.models.heads.linear:LinearHead"})
+HEADS = Registry(
+    "head",
+    {
+        "linear": "cotag.models.heads.linear:LinearHead",
+        "gcn": "cotag.models.heads.gcn:GraphHead",
+    },
+)
 
 LOSSES = Registry(
     "loss",

@@ -11,12 +11,18 @@ from torch import Tensor, nn
 
 from cotag.errors import SettingError
 from cotag.models.features import Features
+from cotag.models.tagger import head_needs
 from cotag.registry import HEADS
 from cotag.training.features import as_features
 
 FEATURES = 6
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "gcn": [
+        {"widths": [8]},
+        {"widths": [8, 5], "pooling": "avg", "slope": 0.1},
+        {"widths": [8], "learn_vectors": True},
+    ],
     "linear": [{"pooling": "avg"}, {"pooling": "max"}, {"pooling": "gem"}, {"pooling": "avg", "dropout": 0.5}],
 }
 
@@ -31,9 +37,18 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return found
 
 
+def supplies(labels: int) -> dict[str, Tensor]:
+    """What a head may need to know of the labels: a graph in which each has itself and the next, and vectors."""
+    random = torch.Generator().manual_seed(2)
+    graph = torch.eye(labels) + 0.5 * torch.eye(labels).roll(1, 1)
+    return {"graph": graph.to_sparse_coo().coalesce(), "vectors": torch.randn((labels, 5), generator=random)}
+
+
 def build(kind: tuple[str, dict[str, Any]], labels: int = 4, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    head: nn.Module = HEADS.build(kind[0], num_features=FEATURES, num_labels=labels, **kind[1])
+    known = supplies(labels)
+    needed = {name: known[name] for name in head_needs(kind[0])}
+    head: nn.Module = HEADS.build(kind[0], num_features=FEATURES, num_labels=labels, **needed, **kind[1])
     return head
 
 
@@ -73,6 +88,50 @@ def test_what_is_kept_of_the_features_gives_the_same_logits(kind: tuple[str, dic
     kept = maps().half() if reads == "map" else Features(maps()).pool(reads)
     tolerance = {"rtol": 2e-3, "atol": 2e-3} if reads == "map" else {"rtol": 1e-6, "atol": 1e-6}
     torch.testing.assert_close(head(as_features(kept, reads)), head(Features(maps())), **tolerance)
+
+
+def test_the_tokens_of_a_transformer_do_as_the_map_of_a_cnn(kind: tuple[str, dict[str, Any]]) -> None:
+    head = build(kind).eval()
+    tokens_BTD = maps().flatten(2).transpose(1, 2).contiguous()
+    as_grid = tokens_BTD.transpose(1, 2).unflatten(2, (3, 4))
+    torch.testing.assert_close(head(Features(as_grid)), head(Features(maps())))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (14, 14)])
+def test_a_map_of_any_size_will_do(kind: tuple[str, dict[str, Any]], size: tuple[int, int]) -> None:
+    assert build(kind).eval()(Features(torch.rand(2, FEATURES, *size))).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_close_and_learns(kind: tuple[str, dict[str, Any]], dtype: torch.dtype) -> None:
+    expected = build(kind).eval()(Features(maps()))
+    head = build(kind).eval().to(dtype)
+    logits = head(Features(maps().to(dtype)))
+    assert logits.dtype == dtype
+    torch.testing.assert_close(logits.float(), expected, rtol=0.05, atol=0.05)
+    logits.float().square().mean().backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_mixed_precision_is_close_and_learns(kind: tuple[str, dict[str, Any]]) -> None:
+    head = build(kind).eval()
+    expected = head(Features(maps()))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = head(Features(maps().bfloat16()))
+    torch.testing.assert_close(logits.float(), expected, rtol=0.05, atol=0.05)
+    logits.float().square().mean().backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(VARIANTS) if head_needs(name)])
+def test_what_a_head_was_given_comes_back_from_its_state(name: str) -> None:
+    found = HEADS.get(name).supplies_of(build((name, VARIANTS[name][0])).state_dict())  # type: ignore[attr-defined]
+    for need in head_needs(name):
+        assert torch.equal(found[need].to_dense(), supplies(4)[need].to_dense())
 
 
 class OnMaps(nn.Module):
