@@ -26,8 +26,12 @@ def test_what_is_printed_is_the_result(
     assert chance in [line[:6] for line in lines]
     for label in result["labels"]:
         line = next(line for line in lines if line and line[0] == label["label"])
-        assert line[1] == str(label["positives"])
+        assert line[1:3] == [label["group"], str(label["positives"])]
         assert f"{label['AP']:.4f}" in line
+    first = [line[0] for line in lines if len(line) > 1]
+    assert {"mAP_head", "mAP_middle", "mAP_tail", "macro_F1", "mR@3"} <= set(first)
+    assert not {"subset_accuracy", "mR@3_zero", "CF1@3", "Brier"} & set(first)
+    assert " ".join(ran.out.split()).count("more numbers: the report, and --json.") == 1
     assert result["coverage"] in " ".join(ran.out.split())
     assert f"report: {tmp_path / 'run' / 'report.html'}" in ran.out
     assert "judges: split test, 20 images" in ran.err

@@ -26,7 +26,7 @@ from cotag.evaluation.sections.precision_recall import (
     precision_recall_curve,
     precision_recall_section,
 )
-from cotag.evaluation.sections.summary import CHANCE, count_section, label_section, summary_section
+from cotag.evaluation.sections.summary import CHANCE, count_section, headline, label_section, summary_section
 from cotag.evaluation.sections.thresholds import threshold_curves, threshold_section
 from cotag.types.labels import LabelSpace
 from cotag.types.scores import Scores
@@ -279,12 +279,23 @@ def test_the_summary_has_every_number_and_its_interval() -> None:
     report = evaluate(make())
     plain = summary_section(report)
     assert plain.columns == ("metric", "value")
-    assert [row[0] for row in plain.rows[:4]] == ["mAP", CHANCE, "CP", "CR"]
+    rates = ["CF1", "OF1", "CP", "CR", "OP", "OR", "macro_F1"]
+    assert [row[0] for row in plain.rows[:10]] == ["mAP", CHANCE, *rates, "mR@3"]
     assert {row[0] for row in plain.rows} == {*report.metrics, CHANCE} - {"chance_mAP"}
     section = summary_section(report, {"mAP": (0.1, 0.9)})
     assert section.rows[0] == ["mAP", report.metrics["mAP"], 0.1, 0.9]
     assert section.rows[2][2:] == [None, None]
     assert report.protocol in section.text
+
+
+def test_the_headline_is_the_first_numbers_of_the_summary() -> None:
+    report = evaluate(make(), train_counts=[500, 400, 50, 40, 3])
+    whole = summary_section(report, {"mAP": (0.1, 0.9)})
+    short = headline(whole, "report.html")
+    assert short.rows == whole.rows[:13]
+    assert [row[0] for row in short.rows[:5]] == ["mAP", CHANCE, "mAP_head", "mAP_middle", "mAP_tail"]
+    assert f"{len(whole.rows) - 13} more numbers: report.html." in short.text
+    assert [row[0] for row in headline(summary_section(evaluate(make(), k=2)), "").rows][-1] == "mR@2"
 
 
 def test_labels_are_told_with_what_is_known_of_them() -> None:

@@ -10,6 +10,8 @@ import typer
 from cotag.cli.arguments import Data, Force, Json, Read, reader_options
 from cotag.errors import SettingError
 
+OTHERS = "the report, and --json"
+
 
 def demo(
     out: Annotated[str | None, typer.Option(metavar="DIR", help="The run's folder; runs/demo-N if not given.")] = None,
@@ -27,13 +29,14 @@ def demo(
     """
     from cotag.cli.terminal import TerminalProgress, print_json, print_sections
     from cotag.run.demo import demo as run_demo
+    from cotag.run.sections import headline
 
     progress = TerminalProgress()
     found = run_demo(out, images, seed, force, progress)
     if as_json:
         print_json({**found.run.test.to_json(), "color_mAP": found.color_mAP, "report": str(found.run.report)})
         return
-    print_sections(found.sections)
+    print_sections([headline(section, OTHERS) if section.title == "Test" else section for section in found.sections])
     print(f"\nreport: {found.run.report}")
 
 
@@ -59,7 +62,7 @@ def train(
     Example: cotag train table:photos/labels.csv --recipe quick --out runs/first
     """
     from cotag.cli.terminal import TerminalProgress, is_first_process, print_json, print_sections
-    from cotag.run.sections import label_section, summary_section
+    from cotag.run.sections import headline, label_section, summary_section
     from cotag.run.train import train as run_train
 
     if resume and (recipe or out or settings or read):
@@ -74,5 +77,5 @@ def train(
         about = {"seconds": run.seconds, "out": str(run.folder), "report": str(run.report)}
         print_json({**run.test.to_json(), "intervals": run.intervals, **about})
         return
-    print_sections([summary_section(run.test, run.intervals), label_section(run.test)])
+    print_sections([headline(summary_section(run.test, run.intervals), OTHERS), label_section(run.test)])
     print(f"\nmodel:  {run.folder}\nreport: {run.report}")

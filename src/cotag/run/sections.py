@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.metrics import Report
 from cotag.evaluation.sections.assembly import score_sections
+from cotag.evaluation.sections.summary import headline as headline
 from cotag.evaluation.sections.summary import label_section as label_section
 from cotag.evaluation.sections.summary import summary_section as summary_section
 from cotag.evaluation.uncertainty import Interval
 from cotag.run.thumbnails import thumbnails
+from cotag.run.training_counts import training_counts
 from cotag.types.scores import Scores
 from cotag.types.section import Section
 
@@ -45,7 +47,7 @@ def run_sections(
             decision,
             report,
             intervals,
-            training_counts=(index.targets(roles.train) == 1).sum(0).tolist(),
+            training_counts=training_counts(index, roles, recipe).tolist(),
             history=fitted.history,
             weight_decay=fitted.weight_decay,
             thumbnail=thumbnails(index),

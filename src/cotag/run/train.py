@@ -28,6 +28,7 @@ from cotag.run.environment import environment
 from cotag.run.fitting import Fitted, fit, require_positives, told
 from cotag.run.folder import RunFolder, new_folder
 from cotag.run.sections import run_sections
+from cotag.run.training_counts import training_counts
 from cotag.storage import clear_leftovers, write_json
 from cotag.training.processes import this_process
 from cotag.training.trainer import write_history
@@ -227,13 +228,14 @@ def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, dict
     """Save the model, the scores and the report."""
     recipe, index, folder, is_main = begun.recipe, begun.index, begun.folder, this_process().is_main_process
     decision = Decision(**recipe.decide.model_dump())
+    counts_K = training_counts(index, begun.roles, recipe)
     reports: dict[str, Report] = {}
     for role in ("choose", "test"):
         rows, logits_NK = fitted.scores[role]
         origin = {"model": str(folder.model), "split": role, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         ids = [index.ids[int(row)] for row in rows]
         scores = Scores(ids, logits_NK.astype(np.float32), index.targets(rows), "logit", index.label_space, origin)
-        reports[role] = evaluate(scores, decision)
+        reports[role] = evaluate(scores, decision, train_counts=counts_K)
         if is_main:
             scores.save(folder.scores(role))
     # The scores of the last role, those that judge.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cotag.evaluation.figures import count_against_score
+from cotag.evaluation.groups import NAMES
 from cotag.evaluation.metrics import Report
 from cotag.types.section import Section
 
-HEADLINE = ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1")
+HEADLINE = ("mAP", *(f"mAP_{name}" for name in NAMES), "CF1", "OF1", "CP", "CR", "OP", "OR", "macro_F1")
 CHANCE = "mAP of chance (label prevalence)"
 LABEL_COLUMNS = ("label", "group", "positives", "AP", "precision", "recall", "F1", "threshold")
 
@@ -22,7 +24,9 @@ def summary_section(
         report: what ``evaluate`` found.
         intervals: name -> (low, high), where they were computed; a number without one has a dash.
     """
-    names = [*HEADLINE, *(name for name in report.metrics if name not in (*HEADLINE, "chance_mAP"))]
+    first = [name for name in report.metrics if _leads(name)]
+    first.sort(key=lambda name: HEADLINE.index(name) if name in HEADLINE else len(HEADLINE))
+    names = [*first, *(name for name in report.metrics if name not in (*first, "chance_mAP"))]
     shown = {name: report.metrics[name] for name in names}
     rows = [[name, value, *(intervals or {}).get(name, (None, None))] for name, value in shown.items()]
     rows.insert(1, [CHANCE, report.metrics["chance_mAP"], None, None])
@@ -31,6 +35,22 @@ def summary_section(
     if not intervals:
         return Section(title, text, columns[:2], [row[:2] for row in rows])
     return Section(title, f"{text}\n\nlow and high: the 95 % bootstrap interval over images.", columns, rows)
+
+
+def headline(section: Section, where: str) -> Section:
+    """The first rows of a summary: mAP, chance and groups, the rates, macro F1 and mean recall.
+
+    Args:
+        section: what ``summary_section`` made.
+        where: the place of the other rows, in words.
+    """
+    rows = [row for row in section.rows if row[0] == CHANCE or _leads(row[0])]
+    text = f"{section.text}\n\n{len(section.rows) - len(rows)} more numbers: {where}."
+    return replace(section, text=text, rows=rows)
+
+
+def _leads(name: str) -> bool:
+    return name in HEADLINE or (name.startswith("mR@") and name.partition("@")[2].isdecimal())
 
 
 def label_section(report: Report, title: str = "Labels", training_counts: Sequence[int] | None = None) -> Section:
