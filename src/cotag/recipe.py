@@ -101,6 +101,7 @@ class TrainSettings(Settings):
     schedule_args: dict[str, Any] = Field(default_factory=dict)
     warmup_epochs: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    ema: float | None = Field(None, ge=0, lt=1, description="decay of the weights' average, which is then kept")
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without a better choice")
     choose_by: Literal["mAP", "loss"] = "mAP"
     refit: bool = Field(True, description="on features: fit once more with the images that chose, then judge")

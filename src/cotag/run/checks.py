@@ -12,7 +12,7 @@ from cotag.registry import AUGMENTATIONS, HEADS, LOSSES, OPTIMIZERS, SCHEDULES
 
 LOOP_SETTINGS = (
     *("batch_size", "learning_rate", "optimizer_args", "schedule", "schedule_args"),
-    *("warmup_epochs", "clip_norm", "patience"),
+    *("warmup_epochs", "clip_norm", "patience", "ema"),
 )
 
 

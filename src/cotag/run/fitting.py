@@ -222,7 +222,9 @@ def fit_end_to_end(
 
 def _loop(recipe: Recipe) -> LoopSettings:
     given = recipe.train
-    return LoopSettings(given.epochs, given.warmup_epochs, given.clip_norm, given.patience, given.choose_by)
+    return LoopSettings(
+        given.epochs, given.warmup_epochs, given.clip_norm, given.patience, given.choose_by, ema=given.ema
+    )
 
 
 def _start_at_base_rate(tagger: Tagger, targets_NK: np.ndarray) -> None:
