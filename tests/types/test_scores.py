@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,110 @@ def test_changed_label_names_are_refused(tmp_path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({"cotag": about}), path)
     with pytest.raises(LabelSpaceError, match="the label names were changed"):
         Scores.load(path)
+
+
+# Files of other programs
+
+
+def foreign(path: Path, about: dict[str, Any] | None = None, **columns: Any) -> Path:
+    """A scores file of two labels and three images, with some columns or some of its metadata replaced."""
+    scores().save(path)
+    table = pq.read_table(path)
+    known = json.loads(table.schema.metadata[b"cotag"])
+    known = {key: value for key, value in {**known, **(about or {})}.items() if value != "left out"}
+    given = {name: columns.get(name, table[name]) for name in table.column_names}
+    kept = pa.table({name: column for name, column in given.items() if column is not None})
+    pq.write_table(kept.replace_schema_metadata({"cotag": json.dumps(known)}), path)
+    return path
+
+
+FLOATS, BYTES = pa.list_(pa.float32()), pa.list_(pa.int8(), 2)
+FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
+    "NaN": (
+        {"scores": pa.array([[0.1, 0.2], [0.3, float("nan")], [0, 0]], FLOATS)},
+        "image 'y', label 'b': nan in scores_NK must be a probability",
+    ),
+    "infinite": (
+        {"scores": pa.array([[0.1, 0.2], [float("inf"), 0], [0, 0]], FLOATS), "about": {"kind": "logit"}},
+        "image 'y', label 'a': inf in scores_NK must be a logit",
+    ),
+    "outside [0, 1]": (
+        {"scores": pa.array([[0.1, 0.2], [0.3, 0.4], [-3.0, 0]], FLOATS)},
+        "image 'z', label 'a': -3.0 in scores_NK .* where these are logits, declare that kind",
+    ),
+    "a null among scores": (
+        {"scores": pa.array([[0.1, 0.2], [0.3, None], [0, 0]], FLOATS)},
+        "image 'y', label 'b': nan in scores_NK",
+    ),
+    "a null among targets": (
+        {"targets": pa.array([[0, 1], [0, None], [0, 0]], BYTES)},
+        r"image 'y', label 'b': nan in targets_NK must be 1 \(present\)",
+    ),
+    "another target": (
+        {"targets": pa.array([[0, 1], [0, 7], [0, 0]], BYTES)},
+        "image 'y', label 'b': 7 in targets_NK must be 1",
+    ),
+    "strings": (
+        {"scores": pa.array([["high", "low"]] * 3)},
+        "scores are list<.*string>; give each image a list of 2 numbers",
+    ),
+    "targets as words": ({"targets": pa.array([["yes", "no"]] * 3)}, "targets are list<.*string>"),
+    "no lists": ({"scores": pa.array([0.1, 0.2, 0.3])}, "scores are double; give each image a list of 2"),
+    "a list too short": (
+        {"scores": pa.array([[0.1, 0.2], [0.3], [0.4, 0.5, 0.6]], FLOATS)},
+        "row 1: 1 scores for 2 labels",
+    ),
+    "no list at all": ({"targets": pa.array([[0, 1], [0, 0], None], BYTES)}, "row 2: 0 targets for 2 labels"),
+    "half precision": (
+        {"scores": pa.array([[np.float16(0.5)] * 2] * 3, pa.list_(pa.float16()))},
+        "scores are float16; allowed: float32",
+    ),
+    "whole numbers": ({"scores": pa.array([[0, 1]] * 3)}, "scores are int64; allowed: float32"),
+    "no column": ({"targets": None}, "has no column targets; a scores file has id, scores and targets"),
+    "an empty id": ({"id": pa.array(["x", None, "z"])}, "row 1: the id is empty"),
+    "an id twice": ({"id": pa.array(["x", "x", "z"])}, "image id 'x' stands twice"),
+    "kind not declared": ({"about": {"kind": "left out"}}, "the kind is not declared; declare whether"),
+    "another kind": ({"about": {"kind": "percent"}}, "kind 'percent' is not known"),
+    "no labels": ({"about": {"label_space": "left out"}}, "its label space cannot be read; write label_space"),
+    "labels as a list": ({"about": {"label_space": ["a", "b"]}}, "its label space cannot be read"),
+    "a label missing": ({"about": {"label_space": {"names": ["a"]}}}, "row 0: 2 scores for 1 labels"),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_foreign_file_that_is_wrong_is_refused_in_one_line(what: str, tmp_path: Path) -> None:
+    changes, said = FOREIGN[what]
+    path = foreign(tmp_path / "other.parquet", **changes)
+    with pytest.raises(ScoresError, match=f"{path}: {said}") as caught:
+        Scores.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_that_stands_twice_in_a_file(tmp_path: Path) -> None:
+    path = foreign(tmp_path / "other.parquet", {"label_space": {"names": ["a", "a"]}})
+    with pytest.raises(LabelSpaceError, match=f"{path}: label names stand twice: a"):
+        Scores.load(path)
+
+
+def test_a_foreign_file_that_is_right_is_read(tmp_path: Path) -> None:
+    columns = {
+        "id": pa.array([10, 20, 30]),
+        "scores": pa.chunked_array([[[0.1, 0.9]], [[0.5, 0.0], [1.0, 0.25]]], pa.large_list(pa.float64())),
+        "targets": pa.array([[0, 1], [1, -1], [-1, 0]]),
+    }
+    found = Scores.load(foreign(tmp_path / "other.parquet", {"origin": "left out"}, **columns))
+    assert found.ids == ["10", "20", "30"]
+    assert found.scores_NK.tolist() == [[0.1, 0.9], [0.5, 0.0], [1.0, 0.25]]
+    assert found.targets_NK.tolist() == [[0, 1], [1, -1], [-1, 0]]
+    assert found.origin == {}
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScoresError, match="is a folder; give a scores file"):
+        Scores.load(tmp_path)
+
+
+def test_of_csv_files_it_says_how_to_make_scores(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("id,a\nx,1\n")
+    with pytest.raises(ScoresError, match=r"s.csv: is not a scores file .*cotag evaluate --scores CSV .*--out FILE"):
+        Scores.load(tmp_path / "s.csv")

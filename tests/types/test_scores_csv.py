@@ -70,8 +70,11 @@ def test_targets_may_be_written_as_decimals(tmp_path: Path) -> None:
         ("id,a,b\nx,,0.2\ny,0.3,0.4\n", "scores.csv: image 'x', label 'a': an empty cell is not a number"),
         ("id,a,b\nx,nan,0.2\ny,0.3,0.4\n", "scores.csv: image 'x', label 'a': 'nan' is not a number"),
         ("id,a,b\nx,0.1,0.2\ny,0.3,high\n", "scores.csv: image 'y', label 'b': 'high' is not a number"),
-        ("id,a,b\nx,0.1,0.2\ny,0.3,inf\n", "image 'y', label 'b': inf in scores_NK must be a probability"),
-        ("id,a,b\nx,0.1,0.2\ny,0.3,1.5\n", "image 'y', label 'b': 1.5 in scores_NK must be a probability"),
+        ("id,a,b\nx,0.1,0.2\ny,0.3,1_0\n", "image 'y', label 'b': '1_0' is not a number; every image needs a score"),
+        ("id,a,b\nx,0.1,0.2\ny,0.3,\u0663\n", "image 'y', label 'b': '\u0663' is not a number"),
+        ("id,a,b\nx,0.1,0.2\n,0.3,0.4\n", "scores.csv: row 2: the id is empty"),
+        ("id,a,b\nx,0.1,0.2\ny,0.3,inf\n", "scores.csv: image 'y', label 'b': inf in scores_NK must be a probability"),
+        ("id,a,b\nx,0.1,0.2\ny,0.3,1.5\n", "scores.csv: image 'y', label 'b': 1.5 in scores_NK must be a probability"),
         ("id,a,a\nx,0.1,0.2\ny,0.3,0.4\n", "scores.csv: column 'a' stands twice"),
         ("id,a,b\nx,0.1,0.2\nx,0.3,0.4\n", "scores.csv: image id 'x' stands twice"),
         ("id,a,b\nx,0.1,0.2\n", "scores.csv: image ids are missing that the other file has: y"),
@@ -100,7 +103,9 @@ def test_numbers_that_are_no_targets(cell: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cell", ["yes", "nan", "?", " "])
 def test_text_that_is_no_target(cell: str, tmp_path: Path) -> None:
-    with pytest.raises(ScoresError, match=r"targets.csv: image 'y', label 'a': .* is not a number"):
+    with pytest.raises(
+        ScoresError, match=r"targets.csv: image 'y', label 'a': .* is not a number; allowed: 1 \(present\)"
+    ):
         read(tmp_path, SCORES, f"id,b,a\ny,1,{cell}\nx,0,1\n")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cotag.errors import ScoresError
 from cotag.evaluation.average_precision import average_precisions as average_precisions
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.given import describe_given, given_labels, label_thresholds
@@ -41,9 +42,10 @@ def evaluate(
 
     Raises:
         SettingError: an unknown protocol or group, groups without counts, or a k that is not the protocol's.
-        ScoresError: a label without positives, where the protocol makes that an error.
+        ScoresError: no image, or a label without positives, where the protocol makes that an error.
     """
     protocol = protocol_of(protocol)
+    _require_images(len(scores))
     given_NK = given_labels(scores, decision, protocol)
     names = scores.label_space.names
     return judge(
@@ -82,6 +84,7 @@ def evaluate_sparse(
         ScoresError: besides, shapes that differ, or scores that are not finite or of half precision.
     """
     protocol = protocol_of(protocol)
+    _require_images(len(scores_NK))
 
     def given(first: int, last: int) -> np.ndarray:
         ids = [str(row) for row in range(first, last)]
@@ -97,3 +100,8 @@ def evaluate_sparse(
         describe_given(decision, protocol),
         k,
     )
+
+
+def _require_images(count: int) -> None:
+    if not count:
+        raise ScoresError("the scores hold no image, so there is nothing to judge; give scores of some images")

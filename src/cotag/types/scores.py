@@ -7,18 +7,22 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cotag.errors import ScoresError
+from cotag.errors import LabelSpaceError, ScoresError, listing
 from cotag.storage import whole_file
 from cotag.types.columns import checked_rows
 from cotag.types.labels import LabelSpace
 
 KINDS = ("logit", "probability")
+OF_PROBABILITIES = "a probability: a number from 0 to 1; where these are logits, declare that kind"
+MAKE_ONE = "give one, or make one of CSV files: cotag evaluate --scores CSV --targets CSV --kind KIND --out FILE"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,7 @@ class Scores:
         bad = ~np.isfinite(self.scores_NK)
         if self.kind == "probability":
             bad |= (self.scores_NK < 0) | (self.scores_NK > 1)
-        allowed = "a logit: a finite number" if self.kind == "logit" else "a probability: a number from 0 to 1"
+        allowed = "a logit: a finite number" if self.kind == "logit" else OF_PROBABILITIES
         self._refuse(bad, "scores_NK", allowed)
 
     def _refuse(self, bad_NK: np.ndarray, name: str, allowed: str) -> None:
@@ -120,30 +124,62 @@ class Scores:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scores:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote, or another program in the same way; a missing origin is empty.
 
         Raises:
-            ScoresError: the file is missing or is not a scores file.
+            ScoresError: the file is missing, is not a scores file, or holds what Scores may not hold.
+            LabelSpaceError: its label names were changed, are empty, or stand twice.
         """
+        table, about = _read(path)
         try:
-            table = pq.read_table(path)
-            about = json.loads((table.schema.metadata or {}).get(b"cotag", b"{}"))
-            if "cotag_scores" not in about:
-                raise ScoresError(f"{path}: is a Parquet file of something else; give a scores file or a CSV pair")
-        except FileNotFoundError:
-            raise ScoresError(f"{path}: there is no such file") from None
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ScoresError(
-                f"{path}: is not a scores file ({str(error).splitlines()[0]}); give one that Scores.save wrote"
-            ) from error
-        space = LabelSpace.from_json(about["label_space"])
-        shape = (table.num_rows, len(space))
-        columns = {name: table[name].combine_chunks().flatten().to_numpy() for name in ("scores", "targets")}
-        return cls(
-            table["id"].to_pylist(),
-            columns["scores"].reshape(shape),
-            columns["targets"].reshape(shape),
-            about["kind"],
-            space,
-            about["origin"],
-        )
+            if about.get("kind") is None:
+                raise ScoresError("the kind is not declared; declare whether the scores are logit or probability")
+            space = _label_space(about)
+            scores_NK, targets_NK = (_cells(table, name, len(space)) for name in ("scores", "targets"))
+            if table["id"].null_count:
+                row = pc.index(table["id"].is_null(), True).as_py()
+                raise ScoresError(f"row {row}: the id is empty; give every image one")
+            ids = table["id"].to_pylist()
+            return cls(ids, scores_NK, targets_NK, about["kind"], space, about.get("origin") or {})
+        except (ScoresError, LabelSpaceError) as error:
+            raise type(error)(f"{path}: {error}") from error
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
+    """The table of a scores file, and what stands beside it."""
+    if Path(path).is_dir():
+        raise ScoresError(f"{path}: is a folder; give a scores file")
+    try:
+        table = pq.read_table(path)
+        about = json.loads((table.schema.metadata or {}).get(b"cotag", b"{}"))
+    except FileNotFoundError:
+        raise ScoresError(f"{path}: there is no such file") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ScoresError(f"{path}: is not a scores file ({str(error).splitlines()[0]}); {MAKE_ONE}") from error
+    if "cotag_scores" not in about:
+        raise ScoresError(f"{path}: is a Parquet file of something else; {MAKE_ONE}")
+    missing = [name for name in ("id", "scores", "targets") if name not in table.column_names]
+    if missing:
+        raise ScoresError(f"{path}: has no column {listing(missing)}; a scores file has id, scores and targets")
+    return table, about
+
+
+def _label_space(about: dict[str, Any]) -> LabelSpace:
+    try:
+        return LabelSpace.from_json(about["label_space"])
+    except (KeyError, TypeError) as error:
+        raise ScoresError("its label space cannot be read; write label_space with the names of all labels") from error
+
+
+def _cells(table: pa.Table, name: str, size: int) -> np.ndarray:
+    """A column of lists of numbers as (N, K); a null among them is NaN."""
+    column = table[name].combine_chunks()
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    numbers = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
+    if not (any(of(column.type) for of in lists) and any(of(column.type.value_type) for of in numbers)):
+        raise ScoresError(f"{name} are {column.type}; give each image a list of {size} numbers, one for each label")
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+    if (lengths != size).any():
+        row = int(np.flatnonzero(lengths != size)[0])
+        raise ScoresError(f"row {row}: {lengths[row]} {name} for {size} labels; give each image one for each label")
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(table.num_rows, size)

@@ -13,9 +13,10 @@ import pyarrow.csv
 from cotag.errors import LabelSpaceError, ScoresError, listing
 from cotag.storage import write_text
 from cotag.types.labels import LabelSpace
-from cotag.types.scores import Scores
+from cotag.types.scores import KINDS, Scores
 
 PathLike = str | os.PathLike[str]
+TARGETS = "allowed: 1 (present), 0 (absent), empty (unknown)"
 
 
 def read_csv_pair(scores: PathLike, targets: PathLike, kind: str) -> Scores:
@@ -36,15 +37,16 @@ def read_csv_pair(scores: PathLike, targets: PathLike, kind: str) -> Scores:
     if not np.isin(known, (0, 1)).all():
         row, label = np.argwhere(~np.isin(known, (0, 1)))[0]
         raise ScoresError(
-            f"{targets}: image {ids[row]!r}, label {labels[label]!r}: {known[row, label]:g} is not a target; "
-            "allowed: 1 (present), 0 (absent), empty (unknown)"
+            f"{targets}: image {ids[row]!r}, label {labels[label]!r}: {known[row, label]:g} is not a target; {TARGETS}"
         )
     as_int8 = np.where(np.isnan(targets_NK), -1, known).astype(np.int8)
+    if kind not in KINDS:
+        raise ScoresError(f"kind {kind!r} is not known; declare whether the scores are logit or probability")
     try:
         space = LabelSpace(tuple(labels))
-    except LabelSpaceError as error:
+        return Scores(ids, scores_NK, as_int8, kind, space, {"scores": str(scores), "targets": str(targets)})
+    except (LabelSpaceError, ScoresError) as error:
         raise ScoresError(f"{scores}: {error}") from error
-    return Scores(ids, scores_NK, as_int8, kind, space, {"scores": str(scores), "targets": str(targets)})
 
 
 def write_csv_pair(value: Scores, scores: PathLike, targets: PathLike) -> None:
@@ -96,6 +98,8 @@ def _read(path: PathLike, empty_allowed: bool) -> tuple[list[str], list[str], np
     ids = [str(name) for name in table[names[0]].to_pylist()]
     if not ids:
         raise ScoresError(f"{path}: has a header and no rows; give every image one row")
+    if "" in ids:
+        raise ScoresError(f"{path}: row {ids.index('') + 1}: the id is empty; give every image one")
     double = [name for name, count in Counter(ids).items() if count > 1]
     if double:
         raise ScoresError(f"{path}: image id {double[0]!r} stands twice; give every image one row")
@@ -107,26 +111,23 @@ def _read(path: PathLike, empty_allowed: bool) -> tuple[list[str], list[str], np
 
 def _numbers(path: PathLike, ids: list[str], label: str, column: pa.ChunkedArray, empty_allowed: bool) -> np.ndarray:
     cells = column.to_pylist()
-    try:
-        values = np.array([float(cell) if cell else np.nan for cell in cells])
-    except ValueError:
-        row = next(row for row, cell in enumerate(cells) if cell and not _is_number(cell))
-        raise ScoresError(f"{path}: image {ids[row]!r}, label {label!r}: {cells[row]!r} is not a number") from None
+    values = np.array([_number(cell) for cell in cells])
     empty = np.array([not cell for cell in cells])
     odd = np.isnan(values) & ~empty if empty_allowed else np.isnan(values)
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
         given = repr(cells[row]) if cells[row] else "an empty cell"
-        raise ScoresError(f"{path}: image {ids[row]!r}, label {label!r}: {given} is not a number")
+        wanted = TARGETS if empty_allowed else "every image needs a score for every label"
+        raise ScoresError(f"{path}: image {ids[row]!r}, label {label!r}: {given} is not a number; {wanted}")
     return values
 
 
-def _is_number(cell: str) -> bool:
+def _number(cell: str | None) -> float:
+    """NaN where it is none; unlike ``float`` it takes no 1_000 and no digits of other scripts."""
     try:
-        float(cell)
+        return float(cell) if cell and cell.isascii() and "_" not in cell else np.nan
     except ValueError:
-        return False
-    return True
+        return np.nan
 
 
 def _match(first: list[str], second: list[str], what: str, scores: PathLike, targets: PathLike) -> np.ndarray:
