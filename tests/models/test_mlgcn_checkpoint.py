@@ -200,7 +200,9 @@ def test_another_depth_is_refused(save: Save, vectors: LabelVectors) -> None:
         load_mlgcn(save(), vectors, "resnet34")
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps({"state_dict": {}}, protocol=2), b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no checkpoint", pickle.dumps({"state_dict": {}}, protocol=2), b"PK\x03\x04 cut short"]
+)
 def test_what_is_no_checkpoint_is_refused(content: bytes, vectors: LabelVectors, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pth.tar"
     with pytest.raises(WeightsError, match="there is no such file"):
