@@ -8,7 +8,7 @@ import warnings
 import typer
 
 from cotag import __version__
-from cotag.cli import compare, decide, judge, listing, predict, report, train
+from cotag.cli import compare, convert, decide, judge, listing, predict, report, train
 from cotag.errors import CotagError, CotagWarning
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("compare", short_help="Which scores of the same images are better.")
 app.command("decide", short_help="Fit thresholds or a top-k, and what that is worth.")(decide.decide)
 app.command("report", short_help="Scores as one HTML file with pictures.")(report.report)
 app.command("predict", short_help="Labels and scores of pictures.")(predict.predict)
+app.command("convert", short_help="A model of another program's checkpoint.")(convert.convert)
 app.command("list", short_help="The names that recipes may use.")(listing.list_names)
 
 # The exit code that a shell gives to what Ctrl-C ended.
