@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("demo", short_help="A whole run on pictures drawn here, offline.")(train.demo)
 app.command("stats", short_help="What is in the data, and what is wrong.")(judge.stats)
+app.command("graph", short_help="Which labels come together, as a graph.")(graph.graph)
 app.command("train", short_help="Train, judge and save a tagger.")(train.train)
 app.command("evaluate", short_help="Judge a model, or anyone's scores.")(judge.evaluate)
 app.command("compare", short_help="Which scores of the same images are better.")(compare.compare)
