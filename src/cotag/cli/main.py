@@ -8,7 +8,7 @@ import warnings
 import typer
 
 from cotag import __version__
-from cotag.cli import compare, convert, decide, judge, listing, predict, report, train
+from cotag.cli import compare, convert, decide, graph, judge, listing, predict, report, train
 from cotag.errors import CotagError, CotagWarning
 
 app = typer.Typer(
