@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import timm
 from PIL import Image
@@ -58,6 +60,141 @@ def bomb() -> bytes:
 def truncated(path: Path) -> bytes:
     content = path.read_bytes()
     return content[: len(content) // 2]
+
+
+# Scores, through every command that takes them
+
+
+def scores_file(path: Path, **changes: Any) -> Path:
+    """Scores of six images and three labels, with columns, labels or metadata replaced, whatever they then are."""
+    random = np.random.default_rng(0)
+    given: dict[str, Any] = {
+        "ids": [f"i{row}" for row in range(6)],
+        "names": ["a", "b", "c"],
+        "kind": "logit",
+        **changes,
+    }
+    shape = len(given["ids"]), len(given["names"])
+    scores = given.get("scores", random.normal(size=shape).astype(np.float32))
+    targets = given.get("targets", np.arange(shape[0] * shape[1]).reshape(shape) % 2)
+    about = {"cotag_scores": 1, "kind": given["kind"], "label_space": {"names": given["names"]}, "origin": {}}
+    if given["kind"] is None:
+        del about["kind"]
+    columns = {"id": given["ids"], "scores": list(scores), "targets": list(np.asarray(targets, dtype=np.int8))}
+    pq.write_table(pa.table(columns).replace_schema_metadata({"cotag": json.dumps(about)}), path)
+    return path
+
+
+def spoiled(value: float) -> np.ndarray:
+    scores = np.full((6, 3), 0.5, dtype=np.float32)
+    scores[4, 1] = value
+    return scores
+
+
+WRONG_SCORES: dict[str, tuple[dict[str, Any], str]] = {
+    "NaN": ({"scores": spoiled(np.nan)}, "image 'i4', label 'b': nan in scores_NK must be a logit: a finite number"),
+    "infinite": ({"scores": spoiled(-np.inf)}, "image 'i4', label 'b': -inf in scores_NK must be a logit"),
+    "outside [0, 1]": (
+        {"scores": spoiled(1.5), "kind": "probability"},
+        "image 'i4', label 'b': 1.5 in scores_NK must be a probability: a number from 0 to 1; where these are logits",
+    ),
+    "strings": ({"scores": [["high"] * 3] * 6}, "scores are list<element: string>; give each image a list of 3"),
+    "kind not declared": ({"kind": None}, "the kind is not declared; declare whether"),
+    "missing labels": ({"scores": np.zeros((6, 2))}, "row 0: 2 scores for 3 labels; give each image one for each"),
+}
+
+
+def judged_by(verb: str, path: Path) -> tuple[object, ...]:
+    """The arguments with which a command looks at some scores."""
+    if verb == "compare":
+        return verb, scores_file(path.with_name("other.parquet")), path
+    return {
+        "evaluate": (verb, path, "--json"),
+        "decide": (verb, path, "--objective", "CF1"),
+        "report": (verb, path, "--resamples", "39", "--out", path.with_suffix(".html"), "--json"),
+    }[verb]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "compare", "decide", "report"])
+@pytest.mark.parametrize("what", WRONG_SCORES)
+def test_wrong_scores_are_one_line_in_every_command(cotag: Command, tmp_path: Path, verb: str, what: str) -> None:
+    changes, said = WRONG_SCORES[what]
+    path = scores_file(tmp_path / "wrong.parquet", **changes)
+    assert f"cotag: {path}: {said}" in cotag(*judged_by(verb, path)).error
+    assert not path.with_suffix(".html").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"ids": [f"i{row}" for row in range(2, 8)]},
+            "4 image ids are in one only; the second has no i0, i1; score the",
+        ),
+        ({"names": ["b", "a", "c"]}, "the same names in another order, first at 0: a and b; write both scores with"),
+        ({"names": ["a", "c"]}, "only in the first: b; write both scores with the same labels"),
+        ({"targets": np.zeros((6, 3))}, "image 'i0', label 'b': the targets are 1 and 0 (9 cells differ); judge both"),
+    ],
+)
+def test_scores_of_something_else_are_not_compared(
+    cotag: Command, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    path = scores_file(tmp_path / "second.parquet", **changes)
+    message = cotag(*judged_by("compare", path)).error
+    for part in (f"{tmp_path / 'other.parquet'} and {path}: ", said):
+        assert part in message
+
+
+NO_POSITIVES = "known positive"
+FEW_SCORES: dict[str, tuple[dict[str, Any], dict[str, Any], str | None, str | None]] = {
+    "one row": (
+        {"ids": ["i0"], "targets": [[1, 0, 0]]},
+        {"R@3": 1.0},
+        "1 image; a comparison needs",
+        "1 images cannot",
+    ),
+    "one label": ({"names": ["a"], "targets": [[1]] * 6}, {"mAP": 1.0, "OP": 1.0, "R@3": 1.0}, None, None),
+    "one of both": (
+        {"ids": ["i0"], "names": ["a"], "targets": [[1]]},
+        {"mAP": 1.0, "R@3": 1.0},
+        "1 image; a comparison needs",
+        "1 images cannot",
+    ),
+    "no positives": ({"targets": np.zeros((6, 3))}, {"mAP": None, "CF1": None, "R@3": None}, *[NO_POSITIVES] * 2),
+    "nothing known": ({"targets": np.full((6, 3), -1)}, {"mAP": None, "Brier": None}, *[NO_POSITIVES] * 2),
+}
+
+
+@pytest.mark.parametrize("what", FEW_SCORES)
+def test_scores_that_say_little_have_defined_values_or_one_line(cotag: Command, tmp_path: Path, what: str) -> None:
+    def strict(ran: Any) -> Any:
+        assert ran.code == 0, ran.err
+        return json.loads(ran.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+    changes, wanted, compared, decided = FEW_SCORES[what]
+    first, second = (scores_file(tmp_path / f"{name}.parquet", **changes) for name in ("first", "second"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metrics = strict(cotag(*judged_by("evaluate", first)))["metrics"]
+        assert {name: metrics[name] for name in wanted} == wanted
+        assert strict(cotag(*judged_by("report", first)))["sections"]
+        assert "<title>Report</title>" in first.with_suffix(".html").read_text()
+        for said, ran in ((compared, cotag("compare", first, second)), (decided, cotag(*judged_by("decide", first)))):
+            assert ran.code == 0 if said is None else said in ran.error
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "compare", "decide", "report"])
+def test_scores_without_an_image_are_refused(cotag: Command, tmp_path: Path, verb: str) -> None:
+    path = scores_file(tmp_path / "none.parquet", ids=[], scores=[], targets=[])
+    about = pq.read_table(path).schema.metadata
+    empty = {"id": pa.array([], pa.string())}
+    empty.update({name: pa.array([], pa.list_(pa.float32())) for name in ("scores", "targets")})
+    pq.write_table(pa.table(empty).replace_schema_metadata(about), path)
+    message = cotag(*judged_by(verb, path)).error
+    assert {"evaluate": "hold no image", "compare": "i0, i1", "decide": "no known positive", "report": "no image"}[
+        verb
+    ] in message
+    assert not path.with_suffix(".html").exists()
 
 
 # The label file
