@@ -7,10 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from accelerate.utils import broadcast_object_list, set_seed
 
 from cotag.data.read import read
@@ -21,19 +19,19 @@ from cotag.evaluation.metrics import Report, evaluate
 from cotag.evaluation.report import write_report
 from cotag.evaluation.uncertainty import Interval, bootstrap_intervals, takes_seconds
 from cotag.models.bundle import save_tagger
-from cotag.models.tagger import Tagger, build_tagger
+from cotag.models.tagger import Tagger
 from cotag.recipe import Recipe
 from cotag.run.checks import check_recipe
 from cotag.run.environment import environment
 from cotag.run.fitting import Fitted, fit, require_positives, told
 from cotag.run.folder import RunFolder, new_folder
+from cotag.run.model import label_knowledge, make_tagger
 from cotag.run.sections import run_sections
 from cotag.run.training_counts import training_counts
 from cotag.storage import clear_leftovers, write_json
 from cotag.training.processes import this_process
 from cotag.training.trainer import write_history
 from cotag.types.index import Index
-from cotag.types.labels import LabelSpace
 from cotag.types.progress import Progress, Silent
 from cotag.types.scores import Scores
 from cotag.types.section import Section
@@ -99,7 +97,8 @@ def train(
     if resume is not None and settings.train.mode == "end_to_end" and not folder.has_checkpoint:
         progress.say(f"{folder.folder}: no epoch was finished; begins at the first")
     set_seed(settings.train.seed)
-    tagger = make_tagger(settings, index.label_space)
+    knowledge = label_knowledge(settings, index, roles.train, progress)
+    tagger = make_tagger(settings, index.label_space, knowledge)
     process = this_process()
     if process.is_main_process:
         if resume is None:
@@ -112,7 +111,7 @@ def train(
     seconds = {"reading": time.monotonic() - started}
     try:
         fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint)
-        report, intervals, sections = _finish(tagger, begun, fitted)
+        report, intervals, sections = _finish(tagger, begun, fitted, knowledge.sections)
     except (CotagError, KeyboardInterrupt) as error:
         if not isinstance(error, SettingError):
             progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")
@@ -182,50 +181,10 @@ def _name(recipe: str | os.PathLike[str] | Recipe) -> str:
     return "run" if isinstance(recipe, Recipe) else Path(recipe).stem
 
 
-def make_tagger(recipe: Recipe, label_space: LabelSpace) -> Tagger:
-    """An untrained tagger as a recipe describes it.
-
-    Raises:
-        SettingError: an unknown name, a wrong setting, or an image size that the backbone does not take.
-        WeightsError: weights that do not fit.
-    """
-    preprocessing: dict[str, Any] = {
-        "image_size": recipe.data.image_size,
-        "resize": recipe.data.resize,
-        "interpolation": None if recipe.data.interpolation == "model" else recipe.data.interpolation,
-        "mean": recipe.data.mean,
-        "std": recipe.data.std,
-    }
-    model = recipe.model
-    tagger = build_tagger(
-        label_space,
-        model.backbone,
-        model.head,
-        model.backbone_args,
-        model.weights,
-        model.head_args,
-        preprocessing,
-    )
-    _require_size(tagger)
-    return tagger
-
-
-def _require_size(tagger: Tagger) -> None:
-    """Try one picture: not every backbone takes every size, and none says so before."""
-    size = tagger.preprocessing.image_size
-    try:
-        with torch.inference_mode():
-            tagger.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    except (RuntimeError, ValueError) as error:
-        raise SettingError(
-            f"data.image_size = {size}: backbone {tagger.settings['backbone']} does not take it "
-            f"({str(error).splitlines()[0]}); leave it null, or choose another"
-        ) from error
-    tagger.train()
-
-
-def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, dict[str, Interval], list[Section]]:
-    """Save the model, the scores and the report."""
+def _finish(
+    tagger: Tagger, begun: _Begun, fitted: Fitted, about_labels: Sequence[Section]
+) -> tuple[Report, dict[str, Interval], list[Section]]:
+    """Save the model, the scores and the report, with sections on the graph and vectors of the labels."""
     recipe, index, folder, is_main = begun.recipe, begun.index, begun.folder, this_process().is_main_process
     decision = Decision(**recipe.decide.model_dump())
     counts_K = training_counts(index, begun.roles, recipe)
@@ -241,6 +200,7 @@ def _finish(tagger: Tagger, begun: _Begun, fitted: Fitted) -> tuple[Report, dict
     # The scores of the last role, those that judge.
     intervals = bootstrap_intervals(scores, decision) if takes_seconds(scores, MOST_SCORES) else {}
     sections = run_sections(reports["test"], intervals, scores, decision, begun.roles, index, fitted, recipe)
+    sections[-2:-2] = about_labels
     about = {"data": list(begun.roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
     tagger.to("cpu")
     if is_main:
