@@ -36,7 +36,7 @@ def test_the_verdict_in_words_and_as_json(cotag: Callable[..., Any], weak: Path,
     text = " ".join(ran.out.split())
     assert "strong.parquet is better than" in text
     assert "Protocol: default (exact AP" in text
-    assert "stratified so that no label loses all its positives" in text
+    assert "1000 random swaps" in text
     value = json.loads(cotag("compare", weak, strong, "--baseline", strong, "--metric", "CF1", "--json").out)
     assert (value["metric"], value["baseline"], value["images"]) == ("CF1", str(strong), 80)
     (found,) = value["differences"]
@@ -84,3 +84,32 @@ def test_evaluate_says_when_it_leaves_intervals_out(
     assert "80 images x 4 labels: no intervals; --intervals finds them" in ran.err
     asked = cotag("evaluate", weak, "--intervals", "--json")
     assert (json.loads(asked.out)["intervals"].keys() > {"mAP"}, asked.err) == (True, "")
+
+
+def test_thresholds_are_compared_on_other_scores(
+    cotag: Callable[..., Any], weak: Path, strong: Path, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    assert cotag("decide", strong, "--objective", "OF1", "--rule", "threshold", "--out", one).code == 0
+    assert cotag("decide", weak, "--objective", "OF1", "--rule", "top_k", "--k", "1", "--out", other).code == 0
+
+    def values(*options: object) -> list[float]:
+        found = json.loads(cotag("compare", weak, strong, "--metric", "OF1", *options, "--json").out)
+        return [found["baseline_value"], found["differences"][0]["value"]]
+
+    judged = {
+        (scores, place): json.loads(cotag("evaluate", scores, *place, "--no-intervals", "--json").out)["metrics"]["OF1"]
+        for scores in (weak, strong)
+        for place in ((), ("--decision", one), ("--decision", other))
+    }
+    assert values() == pytest.approx([judged[weak, ()], judged[strong, ()]])
+    both = ("--decision", one)
+    assert values(*both) == pytest.approx([judged[weak, both], judged[strong, both]])
+    each = ("--decision", other, "--decision", one)
+    assert values(*each) == pytest.approx([judged[weak, each[:2]], judged[strong, both]])
+    assert len(set(judged.values())) == 6
+    assert "changes nothing about mAP" in cotag("compare", weak, strong, *both).error
+    assert "changes nothing about CF1@3" in cotag("compare", weak, strong, *both, "--metric", "CF1@3").error
+    many = ["--decision", one] * 3
+    assert "3 times for 2 SCORES" in cotag("compare", weak, strong, *many, "--metric", "OF1").error
+    assert "mlgcn" in cotag("compare", weak, strong, *both, "--metric", "CF1@3", "--protocol", "mlgcn-top3").out

@@ -12,7 +12,20 @@ import pytest
 from cotag import __version__
 from cotag.cli.main import app
 
-VERBS = ["demo", "stats", "graph", "train", "evaluate", "compare", "decide", "report", "predict", "convert", "list"]
+VERBS = [
+    "demo",
+    "stats",
+    "graph",
+    "train",
+    "evaluate",
+    "compare",
+    "decide",
+    "calibrate",
+    "report",
+    "predict",
+    "convert",
+    "list",
+]
 
 
 @pytest.fixture(autouse=True)

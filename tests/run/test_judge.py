@@ -28,7 +28,7 @@ class Said(Silent):
 
 def judged(model: Path, data: Path, split: str | None = None, skip_bad: bool = False) -> tuple[Scores, str]:
     said = Said()
-    scores, _ = score_model(str(model), str(data), {}, split, skip_bad, said)
+    scores = score_model(str(model), str(data), {}, split, skip_bad, said).scores
     return scores, "\n".join(said.lines)
 
 
@@ -86,7 +86,11 @@ def test_labels_are_matched_by_name(trained: Path, pictures: Path) -> None:
         lines.append(",".join([name, *cells, split]))
     wide = pictures.parent / "wide.csv"
     wide.write_text("\n".join(lines) + "\n")
-    scores, _ = score_model(str(trained), f"table:{wide}", {"order": "seen"}, None, False, Silent())
+    scored = score_model(str(trained), f"table:{wide}", {"order": "seen"}, None, False, Silent())
+    scores = scored.scores
+    assert scored.training_counts is not None
+    trained_labels = "|".join(labels for _, labels, split in rows_of(pictures) if split == "train").split("|")
+    assert scored.training_counts.tolist() == [trained_labels.count(name) for name in scores.label_space.names]
     saved = Scores.load(trained / "scores" / "test.parquet")
     assert scores.label_space.names == ("blue", "green", "red")
     np.testing.assert_allclose(scores.scores_NK, saved.scores_NK, atol=1e-4)

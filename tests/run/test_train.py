@@ -119,7 +119,9 @@ def test_the_pictures_are_learned_and_the_result_is_that_of_the_saved_scores(
     assert {label["group"] for label in result["test"]["labels"]} <= {"middle", "tail"}
     assert len(scores) == 20
     assert result["test"]["metrics"]["mAP"] > result["test"]["metrics"]["chance_mAP"] + 0.1
-    again, decision = score_model(str(run.folder), str(pictures), {}, None, False, Silent())
+    found = score_model(str(run.folder), str(pictures), {}, None, False, Silent())
+    again, decision = found.scores, found.decision
+    assert (found.training_counts == counts).all()
     assert again.ids == scores.ids
     np.testing.assert_allclose(again.scores_NK, scores.scores_NK, atol=1e-4)
     for name, value in evaluate(again, decision, train_counts=counts).metrics.items():

@@ -62,10 +62,12 @@ def decide(
 
     Example: cotag decide runs/first/scores/choose.parquet --objective CF1 --model runs/first
     """
-    from cotag.cli.terminal import print_json, print_sections
+    from cotag.cli.terminal import TerminalProgress, print_json, print_sections
     from cotag.evaluation.cross_fit import cross_fit
     from cotag.evaluation.decision_fit import DecisionFit
     from cotag.evaluation.objective import Objective, parse_objective
+    from cotag.models.settings import model_folder, write_decision
+    from cotag.run.decision import as_model_gives
     from cotag.storage import require_free, write_json
     from cotag.types.scores import Scores
 
@@ -78,11 +80,11 @@ def decide(
     rule = rule or ("label_offsets" if name == "mR" else "label_thresholds")
     how = DecisionFit(wanted, rule, at_k if k is None else k, shrinkage, tuple(infrequent or ()))
     given = Scores.load(scores)
+    if model:
+        given = as_model_gives(model, given, TerminalProgress().say)
     found = cross_fit(given, how, folds, seed)
     value = found.decision.to_json()
     if model:
-        from cotag.models.bundle import model_folder, write_decision
-
         write_decision(model_folder(model), value, given.label_space)
     if out:
         write_json(out, value)

@@ -45,6 +45,17 @@ Borders = Annotated[
     typer.Option("--groups", metavar="UPPER,LOWER", help="Borders of head and tail, or terciles; 100,20."),
 ]
 
+DecisionPlace = Annotated[
+    str | None,
+    typer.Option("--decision", metavar="FILE|MODEL", help="How labels are given: of cotag decide --out, or a model's."),
+]
+CalibrationPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration", metavar="FILE|MODEL", help="Calibrate first: of cotag calibrate --out, or a model's."
+    ),
+]
+
 
 def stats(
     data: Data,
@@ -99,11 +110,13 @@ def evaluate(
     k: K = None,
     train: TrainData = None,
     groups: Borders = None,
+    decision: DecisionPlace = None,
+    calibration: CalibrationPlace = None,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Also save the Scores (Parquet).")] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Judge a model on data, or scores that any program made.
+    """Judge a model on data, or scores that any program made: as the model or --decision decides, else at 0.5.
 
     Example: cotag evaluate runs/first table:photos/labels.csv --split test
     """
@@ -122,32 +135,33 @@ def evaluate(
     if borders and not train:
         raise SettingError("--groups needs --train DATA, whose counts group the labels")
     if scores or targets or kind:
-        if model or not (scores and targets and kind):
-            raise SettingError("give --scores CSV --targets CSV --kind logit|probability together, and no MODEL")
-        found, decision = _of_csv(scores, targets, kind), None
+        found, rule, counts = _of_csv(model, scores, targets, kind), None, None
     else:
-        found, decision = _of_model(model, data, split, reader_options(read), skip_bad)
-    counts = _train_counts(train, found.label_space, reader_options(read)) if train else None
-    report = judge(found, decision, rules, borders, counts, k)
+        found, rule, counts = _of_model(model, data, split, reader_options(read), skip_bad)
+    found, rule = _decided(found, rule, decision, calibration)
+    counts = _train_counts(train, found.label_space, reader_options(read)) if train else counts
+    report = judge(found, rule, rules, borders, counts, k)
     if out:
         found.save(out)
-    bounds = _intervals(found, decision, rules, k, intervals)
+    bounds = _intervals(found, rule, rules, k, intervals)
     if as_json:
         print_json({**report.to_json(), "intervals": bounds, "images": len(found), "origin": found.origin})
         return
     print_sections([summary_section(report, bounds), label_section(report)])
 
 
-def _of_csv(scores: str, targets: str, kind: str) -> Scores:
+def _of_csv(model: str | None, scores: str | None, targets: str | None, kind: str | None) -> Scores:
     from cotag.types.scores_csv import read_csv_pair
 
+    if model or not (scores and targets and kind):
+        raise SettingError("give --scores CSV --targets CSV --kind logit|probability together, and no MODEL")
     return read_csv_pair(scores, targets, kind)
 
 
 def _of_model(
     model: str | None, data: str | None, split: str | None, options: dict[str, Any], skip_bad: bool
-) -> tuple[Scores, Decision | None]:
-    """Scores of a file, or of a model on data with the model's own decision."""
+) -> tuple[Scores, Decision | None, np.ndarray | None]:
+    """Scores of a file; or of a model on data, with the model's own decision and its training counts."""
     from cotag.cli.terminal import TerminalProgress
     from cotag.types.scores import Scores
 
@@ -156,10 +170,23 @@ def _of_model(
     if data is None:
         if Path(model).is_dir():
             raise SettingError(f"{model} is a folder: give the data to judge it on, or one of its scores/*.parquet")
-        return Scores.load(model), None
+        return Scores.load(model), None, None
     from cotag.run.judge import score_model
 
-    return score_model(model, data, options, split, skip_bad, TerminalProgress())
+    found = score_model(model, data, options, split, skip_bad, TerminalProgress())
+    return found.scores, found.decision, found.training_counts
+
+
+def _decided(
+    scores: Scores, rule: Decision | None, decision: str | None, calibration: str | None
+) -> tuple[Scores, Decision | None]:
+    """The scores and the decision that are asked for."""
+    from cotag.cli.terminal import TerminalProgress
+    from cotag.run.decision import with_calibration, with_decision
+
+    if calibration:
+        scores = with_calibration(calibration, scores)
+    return with_decision(decision, scores, TerminalProgress().say) if decision else (scores, rule)
 
 
 def _intervals(

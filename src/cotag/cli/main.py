@@ -8,7 +8,7 @@ import warnings
 import typer
 
 from cotag import __version__
-from cotag.cli import compare, convert, decide, graph, judge, listing, predict, report, train
+from cotag.cli import calibrate, compare, convert, decide, graph, judge, listing, predict, report, train
 from cotag.errors import CotagError, CotagWarning
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("train", short_help="Train, judge and save a tagger.")(train.train)
 app.command("evaluate", short_help="Judge a model, or anyone's scores.")(judge.evaluate)
 app.command("compare", short_help="Which scores of the same images are better.")(compare.compare)
 app.command("decide", short_help="Fit thresholds or a top-k, and what that is worth.")(decide.decide)
+app.command("calibrate", short_help="Make probabilities keep what they promise.")(calibrate.calibrate)
 app.command("report", short_help="Scores as one HTML file with pictures.")(report.report)
 app.command("predict", short_help="Labels and scores of pictures.")(predict.predict)
 app.command("convert", short_help="A model of another program's checkpoint.")(convert.convert)

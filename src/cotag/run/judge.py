@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,30 @@ from cotag.evaluation.decision import Decision
 from cotag.inference.predictor import load
 from cotag.inference.scoring import score_index
 from cotag.run.folder import RunFolder
+from cotag.run.training_counts import counts_of_run
 from cotag.types.progress import Progress
 from cotag.types.scores import Scores
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a saved model gave on data.
+
+    Attributes:
+        scores: through the model's calibration, if it has one.
+        decision: the model's.
+        training_counts: how many images trained each label; int64 (K,), None where run and data do not tell.
+    """
+
+    scores: Scores
+    decision: Decision
+    training_counts: np.ndarray | None
+
+
 def score_model(
     model: str, data: str, options: dict[str, Any], split: str | None, skip_bad: bool, progress: Progress
-) -> tuple[Scores, Decision]:
-    """Scores of a saved model on data, and its decision.
+) -> Scored:
+    """Scores of a saved model on data, its decision, and what trained it.
 
     Args:
         split: the split to judge on; ``all`` for every image. Where not given, the images that judged in the
@@ -34,7 +51,8 @@ def score_model(
     index = read(data, **options)
     for note in index.notes:
         progress.say(note)
-    roles = RunFolder.of_model(model).roles_by_id()
+    run = RunFolder.of_model(model)
+    roles = run.roles_by_id()
     rows, told = np.arange(len(index)), "all images"
     judged = np.array([row for row, name in enumerate(index.ids) if roles.get(name) == "test"], dtype=np.int64)
     if split is None and len(judged) and len(judged) == sum(role == "test" for role in roles.values()):
@@ -54,4 +72,4 @@ def score_model(
         progress.say(reason)
     if skipped:
         progress.say(f"left out, since they could not be read: {len(skipped)} of {len(rows)} images")
-    return scores, predictor.decision
+    return Scored(scores, predictor.decision, counts_of_run(run, index, predictor.label_space))

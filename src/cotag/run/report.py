@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cotag.data.read import read
-from cotag.errors import CotagError, DataError, LabelSpaceError
+from cotag.errors import CotagError, DataError
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.sections.assembly import score_sections
 from cotag.evaluation.uncertainty import bootstrap_intervals
 from cotag.recipe import Recipe
+from cotag.run.decision import with_decision
 from cotag.run.folder import RunFolder
 from cotag.run.thumbnails import thumbnails
+from cotag.run.training_counts import counts_of_run
 from cotag.types.index import Index
-from cotag.types.labels import LabelSpace
 from cotag.types.progress import Progress
 from cotag.types.scores import Scores
 from cotag.types.section import Section
@@ -46,7 +45,7 @@ def report_sections(
         LabelSpaceError: the model has other labels than the scores.
         DataError: ``data`` cannot be read, or has none of the images.
     """
-    decision = _decision(model, scores.label_space) if model else Decision()
+    scores, decision = with_decision(model, scores, progress.say) if model else (scores, Decision())
     run = RunFolder.of_model(model) if model else None
     index = read(data, **options) if data else _data_of(run, progress)
     if index is not None and not set(scores.ids) & set(index.ids):
@@ -55,28 +54,16 @@ def report_sections(
             raise DataError(f"{message}; give the data that were scored")
         progress.say(f"{message}: the report is without pictures")
         index = None
+    counts_K = counts_of_run(run, index, scores.label_space) if run and index is not None else None
     return score_sections(
         scores,
         decision,
         intervals=bootstrap_intervals(scores, decision, resamples=resamples) if resamples else None,
-        training_counts=_training_counts(run, index, scores.label_space),
+        training_counts=None if counts_K is None else counts_K.tolist(),
         history=_history(run),
         weight_decay=_json(run.result).get("weight_decay") if run else None,
         thumbnail=thumbnails(index) if index is not None else None,
     )
-
-
-def _decision(model: str, space: LabelSpace) -> Decision:
-    # Here, since it brings torch, and scores alone need none.
-    from cotag.models.bundle import model_folder, read_settings
-
-    folder = model_folder(model)
-    about = read_settings(folder)
-    try:
-        LabelSpace.from_json(about["label_space"]).require_same(space, f"{folder} and the scores")
-    except LabelSpaceError as error:
-        raise LabelSpaceError(f"{error}; give the model that made the scores") from None
-    return Decision.from_json(about["decision"], space)
 
 
 def _data_of(run: RunFolder | None, progress: Progress) -> Index | None:
@@ -90,15 +77,6 @@ def _data_of(run: RunFolder | None, progress: Progress) -> Index | None:
     except CotagError as error:
         progress.say(f"the data of the run cannot be read ({error}); give --data for pictures")
         return None
-
-
-def _training_counts(run: RunFolder | None, index: Index | None, space: LabelSpace) -> list[int] | None:
-    if run is None or index is None or index.label_space.hash != space.hash:
-        return None
-    roles = run.roles_by_id()
-    rows = np.array([row for row, name in enumerate(index.ids) if roles.get(name) == "train"], dtype=np.int64)
-    counts: list[int] = (index.targets(rows) == 1).sum(0).tolist()
-    return counts if len(rows) else None
 
 
 def _history(run: RunFolder | None) -> list[dict[str, Any]]:
