@@ -70,8 +70,9 @@ def network_figure(graph: LabelGraph, labels: np.ndarray, drawn_KK: csr_array) -
     a, b = arrows.row[order[:MOST_ARROWS]], arrows.col[order[:MOST_ARROWS]]
     names = shown_names(graph, labels)
     counts = graph.counts_K[labels]
-    sizes = 9 + 31 * np.sqrt(counts / max(1, counts.max()))
-    height = float(np.clip(220 + 9 * len(labels), 300, 1100))
+    # many nodes are drawn smaller, so that names have room
+    sizes = 9 + 31 * np.sqrt(counts / max(1, counts.max())) * min(1, 60 / len(labels))
+    height = float(np.clip(220 + 9 * len(labels), 300, 1500))
     boxes = np.stack((np.maximum(sizes, [LETTER * min(len(name), LONGEST_NAME) for name in names]), sizes + LINE), 1)
     at = _apart(_layout(a, b, clusters(graph, labels)[0], height), boxes + 6, height)
     groups, titles = _groups(graph, labels)
@@ -238,8 +239,9 @@ def _apart(at: np.ndarray, boxes: np.ndarray, height: float, steps: int = 400) -
         np.fill_diagonal(meets, False)
         if not meets.any():
             break
-        shorter = over.argmin(2)[..., None] == np.arange(2)
+        # mostly along the shorter way out, and a little along the other, so that names do not pile up in columns
+        along = np.where(over.argmin(2)[..., None] == np.arange(2), 1, 0.15)
         way = np.where(apart == 0, sign[..., None], np.sign(apart))
-        at = at + (way * over * shorter * meets[..., None]).sum(1) * 0.3
+        at = at + (way * over * along * meets[..., None]).sum(1) * 0.3
         at = np.clip(at, half, room - half)
     return at + hang
