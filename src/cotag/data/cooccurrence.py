@@ -8,7 +8,7 @@ import numpy as np
 
 from cotag.types.columns import checked_rows
 from cotag.types.index import Index
-from cotag.types.section import Section
+from cotag.types.section import Section, drawn_names
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -98,7 +98,7 @@ def _heat_map(index: Index, counts_KK: csr_matrix, unsure_KK: csr_matrix) -> dic
     known = positives_K[shown][:, None] - unsure_KK[shown][:, shown].toarray()
     share = both / np.maximum(1, known)
     np.fill_diagonal(share, np.nan)
-    names = [index.label_space.names[label] for label in shown]
+    names = drawn_names([index.label_space.names[label] for label in shown])
     cells = [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in share]
     heat = {
         "type": "heatmap",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cotag.types.index import Index
-from cotag.types.section import Section
+from cotag.types.section import Section, drawn_names
 
 HEAD, TAIL = 100, 20
 """A label with more than HEAD training images is of the head, with fewer than TAIL of the tail."""
@@ -78,7 +78,7 @@ def label_section(splits: dict[str, Index], training: str) -> Section:
 
 def _count_figure(splits: dict[str, Index], order: np.ndarray) -> dict[str, Any]:
     shown = list(splits)[1:] or ["all"]
-    names = [splits["all"].label_space.names[label] for label in order]
+    names = drawn_names([splits["all"].label_space.names[label] for label in order])
     counts = {name: splits[name].counts()[order].tolist() for name in shown}
     layout: dict[str, Any] = {"title": {"text": "Images for each label"}, "yaxis": {"title": {"text": "images"}}}
     if len(order) <= NAMED_BARS:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cotag.types.section import drawn_names
+
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Losses and quality by epoch, one above the other.
@@ -57,7 +59,7 @@ def count_against_score(counts: Sequence[int], ap: Sequence[float | None], names
     """
     points = [
         (int(count), float(score), name)
-        for count, score, name in zip(counts, ap, names, strict=True)
+        for count, score, name in zip(counts, ap, drawn_names(names), strict=True)
         if score is not None and score == score
     ]
     dots = {
@@ -80,7 +82,7 @@ def count_against_score(counts: Sequence[int], ap: Sequence[float | None], names
 
 def bar(names: Sequence[str], values: Sequence[float | None], title: str) -> dict[str, Any]:
     """One horizontal bar for each name, the first on top."""
-    bars = {"type": "bar", "orientation": "h", "y": list(names), "x": list(values)}
+    bars = {"type": "bar", "orientation": "h", "y": drawn_names(names), "x": list(values)}
     layout = {
         "title": {"text": title},
         "xaxis": {"rangemode": "tozero"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import os
@@ -134,9 +135,15 @@ def _figure(figure: dict[str, Any], title: str) -> dict[str, Any]:
         "json": text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "height": layout.get("height", 360),
         "wide": any(trace.get("type") == "heatmap" for trace in data),
-        "lines": [trace.get("name", "") for trace in data] if len(data) > CHOSEN_LINES else [],
+        "lines": [_line_name(trace) for trace in data] if len(data) > CHOSEN_LINES else [],
         "visible": [trace.get("visible", True) is True for trace in data],
     }
+
+
+def _line_name(trace: dict[str, Any]) -> str:
+    """What a line is called in the list to choose from, which is no figure and reads no markup."""
+    name: str = trace.get("meta") or html.unescape(trace.get("name", ""))
+    return name
 
 
 def plain(value: Any) -> Any:

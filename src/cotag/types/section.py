@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import html
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+LONGEST_NAME = 40
+
+
+def drawn_names(names: Sequence[str], most: int = LONGEST_NAME) -> list[str]:
+    """Names as a figure takes them, where markup is read as such: escaped, long ones cut, each still another.
+
+    >>> drawn_names(["salt & pepper", "a very long name"], most=8)
+    ['salt &amp; …', 'a very …']
+    """
+    short = [name if len(name) <= most else f"{name[: most - 1]}…" for name in names]
+    count = Counter(short)
+    unique = [f"{name} ({place})" if count[name] > 1 else name for place, name in enumerate(short, start=1)]
+    return [html.escape(name, quote=False) for name in unique]
 
 
 @dataclass

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cotag.types.scores import Scores
-from cotag.types.section import Section
+from cotag.types.section import Section, drawn_names
 
 MOST_LABELS = 400
 MOST_DRAWN = 40
 MOST_PAIRS = 20
+LONGEST_TICK = 24
 # A single image says nothing of a pair.
 LEAST_WRONG = 2
 NORMAL_95 = 1.959964
@@ -114,17 +115,17 @@ def _strongest(found: Confusion) -> list[tuple[int, int]]:
 
 
 def _figure(share_KK: np.ndarray, names: list[str]) -> dict[str, Any]:
-    drawn = names[:MOST_DRAWN]
+    # Long names would leave no room for the map.
+    drawn = drawn_names(names[:MOST_DRAWN], LONGEST_TICK)
     size = len(drawn)
     shown_KK = share_KK[:size, :size].copy()
     np.fill_diagonal(shown_KK, np.nan)
-    # Two labels of one name cannot be, but long ones would leave no room for the map.
-    ticks = {"tickmode": "array", "tickvals": list(range(size)), "ticktext": [_short(name) for name in drawn]}
+    ticks = {"tickmode": "array", "tickvals": list(range(size)), "ticktext": drawn}
     heat = {
         "type": "heatmap",
         "z": [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in shown_KK],
         "zmin": 0,
-        "customdata": [[f"{_short(a)}, wrongly given {_short(b)}" for b in drawn] for a in drawn],
+        "customdata": [[f"{a}, wrongly given {b}" for b in drawn] for a in drawn],
         "hovertemplate": "%{customdata}: %{z:.3f}<extra></extra>",
         "hoverongaps": False,
         "xgap": 1,
@@ -140,7 +141,3 @@ def _figure(share_KK: np.ndarray, names: list[str]) -> dict[str, Any]:
         "height": side,
     }
     return {"data": [heat], "layout": layout}
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cotag.types.scores import Scores
-from cotag.types.section import Section
+from cotag.types.section import Section, drawn_names
 
 MOST_CURVES = 80
 MOST_POINTS = 200
@@ -90,12 +90,15 @@ def precision_recall_section(scores: Scores, precisions_K: Sequence[float | None
         return Section(title, "No label has a known positive, so there is no curve.")
     drawn = order[:MOST_CURVES]
     lines = [_line(MICRO, micro, scores.kind, visible=True)] if len(order) > 1 else []
+    names = drawn_names([scores.label_space.names[k] for k in drawn])
     for place, k in enumerate(drawn):
         curve = precision_recall_curve(scores.scores_NK[:, k], scores.targets_NK[:, k])
         assert curve is not None
         value = precisions_K[k]
-        name = scores.label_space.names[k] + (f" (AP {value:.3f})" if value is not None else "")
-        lines.append(_line(name, curve, scores.kind, visible=place < VISIBLE))
+        told = f" (AP {value:.3f})" if value is not None else ""
+        line = _line(names[place] + told, curve, scores.kind, visible=place < VISIBLE)
+        # By the whole name it is found in the list below the figure.
+        lines.append({**line, "meta": scores.label_space.names[k] + told})
     text = "Precision over recall as the threshold falls, each label by itself; the pointer shows the threshold."
     if len(drawn) > VISIBLE:
         text += f" The {VISIBLE} most frequent labels are drawn; choose others below the figure."

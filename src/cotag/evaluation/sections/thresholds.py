@@ -111,7 +111,7 @@ def _layout(today: float | None, report: Report) -> dict[str, Any]:
     }
     if today is not None:
         mark = {"type": "line", "x0": today, "x1": today, "y0": 0, "y1": 1, "yref": "paper"}
-        marks, words = [mark], [{"x": today, "y": 1, "yref": "paper", "text": "decision today"}]
+        marks, words = [mark], [{"x": today, "y": 0, "yref": "paper", "text": "decision today"}]
     else:
         kept = [(name, report.metrics[name]) for name in ("CF1", "OF1")]
         marks = [{"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": y, "y1": y} for _, y in kept]
