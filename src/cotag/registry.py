@@ -107,6 +107,9 @@ HEADS = Registry(
     {
         "linear": "cotag.models.heads.linear:LinearHead",
         "gcn": "cotag.models.heads.gcn:GraphHead",
+        "csra": "cotag.models.heads.csra:ResidualAttentionHead",
+        "query": "cotag.models.heads.query:QueryHead",
+        "q2l": "cotag.models.heads.q2l:Query2LabelHead",
     },
 )
 

@@ -17,13 +17,18 @@ from cotag.training.features import as_features
 
 FEATURES = 6
 
+SMALL = {"width": 8, "attention_heads": 2, "feedforward": 16}
+
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "csra": [{"heads": 1}, {"heads": 4, "lam": 0.3}, {"heads": 8}],
     "gcn": [
         {"widths": [8]},
         {"widths": [8, 5], "pooling": "avg", "slope": 0.1},
         {"widths": [8], "learn_vectors": True},
     ],
     "linear": [{"pooling": "avg"}, {"pooling": "max"}, {"pooling": "gem"}, {"pooling": "avg", "dropout": 0.5}],
+    "q2l": [SMALL, {**SMALL, "decoder_layers": 1, "dropout": 0.0}, {**SMALL, "encoder_layers": 1}],
+    "query": [SMALL, {**SMALL, "learn_queries": True}, {**SMALL, "groups": 1}],
 }
 
 
@@ -150,6 +155,16 @@ def test_the_exported_head_equals_the_head_at_another_batch_size(kind: tuple[str
     model = OnMaps(build(kind).eval())
     exported = torch.export.export(model, (maps(),), dynamic_shapes=({0: torch.export.Dim("B")},))
     torch.testing.assert_close(exported.module()(maps(3)), model(maps(3)))
+
+
+def test_the_head_compiles_without_a_break(kind: tuple[str, dict[str, Any]]) -> None:
+    torch.compiler.reset()
+    model = OnMaps(build(kind).eval())
+    # aot_eager traces forward and backward as the default does, without the minutes of its C++ compiler.
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    logits = compiled(maps())
+    logits.sum().backward()
+    torch.testing.assert_close(logits, model(maps()))
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest(kind: tuple[str, dict[str, Any]]) -> None:
