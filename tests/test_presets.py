@@ -22,7 +22,7 @@ from cotag.training.schedules import factor
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
-PUBLISHED = ["gmp-resnet101", "mlgcn-coco", "mlgcn-repro", "mlgcn-voc07"]
+PUBLISHED = ["csra", "gmp-resnet101", "mlgcn-coco", "mlgcn-repro", "mlgcn-voc07", "mldecoder-tresnet", "q2l"]
 NAMES = sorted(["finetune", "quick", "scenes-tiny", *PUBLISHED])
 LABELS = LabelSpace(("a", "b", "c"))
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -121,6 +121,10 @@ def test_the_images_that_judge_never_choose(name: str, splits: tuple[str, ...]) 
     ("name", "rates"),
     [
         ("mlgcn-coco", {1: (0.01, 0.001), 40: (0.01, 0.001), 41: (1e-3, 1e-4), 80: (1e-3, 1e-4), 81: (1e-4, 1e-5)}),
+        (
+            "csra",
+            {3: (0.1, 0.01), 5: (0.1, 0.01), 6: (0.01, 1e-3), 10: (0.01, 1e-3), 11: (1e-3, 1e-4), 26: (1e-6, 1e-7)},
+        ),
         ("mlgcn-repro", {1: (0.1, 0.01), 20: (0.1, 0.01), 21: (0.01, 0.001), 40: (0.01, 0.001)}),
     ],
 )
