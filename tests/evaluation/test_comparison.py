@@ -31,7 +31,6 @@ def test_a_planted_effect_is_found_in_both_directions(metric: str) -> None:
     named = {"weak": scores_of(targets, 1.0, 1), "strong": scores_of(targets, 2.5, 2)}
     found = compare(named, metric, resamples=300).differences[0]
     assert (found.name, found.verdict) == ("strong", "better")
-    assert found.interval is not None
     assert 0 < found.interval[0] < found.difference < found.interval[1]
     other = compare(named, metric, baseline="strong", resamples=300).differences[0]
     assert (other.name, other.verdict) == ("weak", "worse")
@@ -74,7 +73,6 @@ def test_interval_and_p_value_agree() -> None:
         targets = targets_of(80, 4, seed)
         named = {"a": scores_of(targets, 1.5, 100 + seed), "b": scores_of(targets, 1.8, 200 + seed)}
         found = compare(named, resamples=199).differences[0]
-        assert found.interval is not None
         assert (found.p <= 0.05) == (found.interval[0] > 0 or found.interval[1] < 0)
 
 
@@ -112,9 +110,9 @@ def test_holm_is_applied_to_the_verdicts() -> None:
 def test_too_few_resamples_for_the_correction_are_refused() -> None:
     scores = scores_of(targets_of(), 1.0, 1)
     named = {str(number): scores for number in range(6)}
-    with pytest.raises(SettingError, match=r"too few for 5 comparisons at level 0.95; give 199 or more"):
-        compare(named, resamples=198)
-    assert len(compare(named, resamples=199).differences) == 5
+    with pytest.raises(SettingError, match=r"too few for 5 comparisons at level 0.95; give 99 or more"):
+        compare(named, resamples=98)
+    assert len(compare(named, resamples=99).differences) == 5
 
 
 # Matching
@@ -182,11 +180,14 @@ def test_one_label_is_compared() -> None:
     assert compare(named, resamples=100).differences[0].verdict == "better"
 
 
-def test_images_that_are_each_alone_in_their_stratum_tell_nothing() -> None:
+def test_two_images_tell_nothing() -> None:
     targets = np.eye(2, dtype=np.int8)
     first, second = scores_of(targets, 5.0, 1), scores_of(targets, -5.0, 1)
     found = compare({"a": first, "b": second}, resamples=100).differences[0]
-    assert (found.interval, found.p, found.verdict) == (None, 1, "cannot be told apart")
+    # in half of all swaps both images change places, or neither
+    assert found.p > 0.3
+    assert found.verdict == "cannot be told apart"
+    assert found.interval[0] <= 0 <= found.interval[1]
 
 
 # What is shown
@@ -208,4 +209,4 @@ def test_the_answer_in_words_and_as_json() -> None:
     assert (value["metric"], value["baseline"], value["images"]) == ("mAP", "weak", 150)
     assert [one["verdict"] for one in value["differences"]] == ["better", "cannot be told apart"]
     assert "default" in value["protocol"]
-    assert "200 resamples" in value["method"]
+    assert "200 random swaps" in value["method"]

@@ -20,8 +20,8 @@ def compare(
         typer.Option(metavar="FILE|MODEL", help="How labels are given: once for all, or one for each SCORES in order."),
     ] = None,
     protocol: Annotated[str, typer.Option(metavar="NAME", help="How the number is computed.")] = "default",
-    resamples: Annotated[int, typer.Option(metavar="COUNT", help="Bootstrap resamples.")] = 1000,
-    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the resamples.")] = 0,
+    resamples: Annotated[int, typer.Option(metavar="COUNT", help="Random swaps of the results of an image.")] = 1000,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the swaps.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Which scores of the same images are better: paired differences with intervals, p-values and a verdict.

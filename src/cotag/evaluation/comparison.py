@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,14 +12,15 @@ import numpy as np
 from cotag.errors import LabelSpaceError, ScoresError, SettingError, listing, suggestion
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.given import describe_given
-from cotag.evaluation.protocols import Protocol
-from cotag.evaluation.resampled import RATES, headline_names
-from cotag.evaluation.uncertainty import Interval, Resampling, moved, tail_place
+from cotag.evaluation.protocols import Protocol, protocol_of
+from cotag.evaluation.resampled import RATES, headline_names, judged, judged_numbers
+from cotag.evaluation.swapping import swapped_differences
+from cotag.evaluation.uncertainty import Interval, require_positives
 from cotag.types.scores import Scores
 from cotag.types.section import Section
 
 VERDICTS = ("better", "worse", "cannot be told apart")
-SPREAD = 1e-12
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Difference:
         name: the method.
         value: its own number.
         difference: its number minus the baseline's.
-        interval: bootstrap interval of the difference; None where the images cannot tell one.
-        p: two-sided p-value of no difference, from the same resamples.
+        interval: of the difference; leaves out 0 exactly where the verdict is not ``cannot be told apart``.
+        p: two-sided p-value of no difference.
         p_corrected: the same by Holm's method over all comparisons made.
         verdict: ``better``, ``worse`` or ``cannot be told apart``.
     """
@@ -38,7 +40,7 @@ class Difference:
     name: str
     value: float
     difference: float
-    interval: Interval | None
+    interval: Interval
     p: float
     p_corrected: float
     verdict: str
@@ -51,7 +53,7 @@ class Comparison:
     Attributes:
         metric: the number that was compared.
         protocol: how it was computed.
-        method: how intervals and p-values were.
+        method: how p-values, intervals and verdicts were.
         baseline: the name that the others were compared with.
         baseline_value: its own number.
         images: how many.
@@ -77,10 +79,8 @@ class Comparison:
         )  # fmt: skip
         rows: list[list[Any]] = [[self.baseline, self.baseline_value, *[None] * 5, "baseline"]]
         for found in self.differences:
-            low, high = found.interval or (None, None)
-            rows.append(
-                [found.name, found.value, found.difference, low, high, found.p, found.p_corrected, found.verdict]
-            )
+            tested = (*found.interval, found.p, found.p_corrected)
+            rows.append([found.name, found.value, found.difference, *tested, found.verdict])
         text = f"{self.metric} of {self.images} images. Protocol: {self.protocol}. {self.method}\n\n"
         return Section("Comparison", text + "\n".join(self._said(found) for found in self.differences), columns, rows)
 
@@ -101,20 +101,26 @@ def compare(
     seed: int = 0,
     level: float = 0.95,
 ) -> Comparison:
-    """Compare each of several Scores with a baseline, on the same resamples of the same images.
+    """Compare each of several Scores with a baseline, by swapping their results of the same images at random.
 
-    Rows are matched by id. The interval of a difference is found as by ``bootstrap_intervals``. Its p-value is twice
-    the share of resamples, moved in the same way, in which the difference has the other sign or none; corrected by
-    Holm's method it decides the verdict, at 1 - level. Where most labels have a handful of positives, resamples vary
-    less than other images would: for mAP, two equal methods were then told apart in 1 of 10 cases instead of 1 of 20.
+    Rows are matched by id. Equally good methods could have had each other's results of any image, so the two results
+    of each image change places or not, by a coin, ``resamples`` times over. The p-value is the share of swaps with a
+    difference as large as the one found, or larger; corrected by Holm's method it decides the verdict, at 1 - level.
+    The interval holds the differences that the swaps would not reject: it leaves out 0 exactly where the verdict
+    names a winner. The baseline is one that was chosen before the numbers were seen: the best of many methods is
+    better than most of its equals.
+
+    Source: E. W. Noreen, "Computer-Intensive Methods for Testing Hypotheses", 1989 (approximate randomization).
+    Differs: scores are swapped on a scale that both methods share (``swapping.common_scale``).
 
     Args:
         named: name -> Scores of the same images, labels and targets; at least two.
         metric: a headline number of the protocol.
         baseline: the name that the others are compared with; the first where not given.
         decisions: name -> how these scores become labels; as in ``evaluate`` where not given.
-        resamples: number of resamples; enough for the smallest p-value to pass the correction.
-        level: of the intervals; 1 - level is the chance of any false verdict.
+        resamples: number of swaps; enough for the smallest p-value to pass the correction.
+        seed: of the swaps.
+        level: 1 - level is the chance of any false verdict.
 
     Raises:
         SettingError: an unknown metric or baseline, or too few resamples.
@@ -122,28 +128,31 @@ def compare(
         ScoresError: other ids, other targets, fewer than two images, or nothing that defines the metric.
     """
     baseline = _checked_baseline(named, baseline)
+    protocol = protocol_of(protocol)
     first = named[baseline]
     matched = {name: _matched(first, scores, f"{baseline} and {name}") for name, scores in named.items()}
     others = [name for name in matched if name != baseline]
     _require_enough(resamples, level, len(others))
-    resampling = Resampling(first, protocol, resamples, seed)
-    _require_metric(metric, headline_names(resampling.protocol), first)
+    require_positives(first, protocol)
+    _require_metric(metric, headline_names(protocol), first)
     decisions = decisions or {}
-    values = {
-        name: resampling.numbers(scores, decisions.get(name), (metric,))[metric] for name, scores in matched.items()
-    }
-    found = [paired_interval(values[name] - values[baseline], level) for name in others]
-    corrected = holm([p for _, p in found])
+    rows = {name: judged(scores, decisions.get(name), protocol) for name, scores in matched.items()}
+    once = np.ones((len(first), 1), dtype=np.float32)
+    value = {name: float(judged_numbers(rows[name], protocol, once, (metric,))[metric][0]) for name in rows}
+    swapped = [swapped_differences(rows[baseline], rows[name], metric, protocol, resamples, seed) for name in others]
+    by = [value[name] - value[baseline] for name in others]
+    p = [swap_p_value(difference, swapped_R) for difference, swapped_R in zip(by, swapped, strict=True)]
+    corrected, levels = holm(p), holm_levels(p, level)
     differences = []
-    for name, (interval, p), p_corrected in zip(others, found, corrected, strict=True):
-        value, difference = float(values[name][0]), float(values[name][0] - values[baseline][0])
-        verdict = VERDICTS[2] if p_corrected > 1 - level else VERDICTS[0 if difference > 0 else 1]
-        differences.append(Difference(name, value, difference, interval, p, p_corrected, verdict))
-    said = list(dict.fromkeys(describe_given(decisions.get(name), resampling.protocol) for name in matched))
-    told = resampling.protocol.describe() + (f"; {' / '.join(said)}" if metric in RATES else "")
-    return Comparison(
-        metric, told, resampling.describe(level), baseline, float(values[baseline][0]), len(first), differences
-    )
+    for place, name in enumerate(others):
+        interval = swap_interval(by[place], swapped[place], levels[place])
+        told = _rejected(corrected[place], level)
+        verdict = VERDICTS[0 if by[place] > 0 else 1] if told else VERDICTS[2]
+        differences.append(Difference(name, value[name], by[place], interval, p[place], corrected[place], verdict))
+    said = list(dict.fromkeys(describe_given(decisions.get(name), protocol) for name in matched))
+    told_as = protocol.describe() + (f"; {' / '.join(said)}" if metric in RATES else "")
+    method = _method(resamples, seed, level, len(others))
+    return Comparison(metric, told_as, method, baseline, value[baseline], len(first), differences)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -163,25 +172,40 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def paired_interval(differences: np.ndarray, level: float) -> tuple[Interval | None, float]:
-    """Interval and two-sided p-value of a difference, which agree at 1 - level.
+def holm_levels(p_values: Sequence[float], level: float) -> list[float]:
+    """For each p-value the level of an interval that leaves out 0 exactly where Holm's method rejects at 1 - level.
 
-    Args:
-        differences: (1 + R,): of the images themselves, then of each resample.
-        level: of the interval.
-
-    Returns:
-        the interval and p; None and 1 where the resamples never differ although the methods do, since each image is
-        alone in its stratum.
+    One that is rejected as the j-th of M has 1 - (1 - level) / (M + 1 - j); those that are not have that of the
+    first of them.
     """
-    moved_R = moved(differences)
-    if moved_R[-1] - moved_R[0] <= SPREAD and abs(differences[0]) > SPREAD:
-        return None, 1.0
-    place = tail_place(len(moved_R), level)
+    corrected = holm(p_values)
+    levels = [0.0] * len(p_values)
+    kept: float | None = None
+    for place, number in enumerate(np.argsort(p_values, kind="stable")):
+        levels[number] = 1 - (1 - level) / (len(p_values) - place) if kept is None else kept
+        kept = levels[number] if kept is None and not _rejected(corrected[number], level) else kept
+    return levels
+
+
+def _rejected(p_corrected: float, level: float) -> bool:
+    # p-values are whole numbers over R + 1, so that only rounding comes so close.
+    return p_corrected <= 1 - level + ROUNDING
+
+
+def swap_p_value(difference: float, swapped_R: np.ndarray) -> float:
+    """The share of swaps, the images themselves being one of them, whose difference is at least as large.
+
+    Source: B. Phipson and G. K. Smyth, "Permutation p-values should never be zero", 2010.
+    """
     # Rounding in the last place is no difference.
-    opposed = min(np.count_nonzero(moved_R <= SPREAD), np.count_nonzero(moved_R >= -SPREAD))
-    p = min(1.0, 2 * (1 + int(opposed)) / (len(moved_R) + 1))
-    return (float(moved_R[place]), float(moved_R[-1 - place])), p
+    return (1 + int(np.count_nonzero(np.abs(swapped_R) >= abs(difference) - ROUNDING))) / (len(swapped_R) + 1)
+
+
+def swap_interval(difference: float, swapped_R: np.ndarray, level: float) -> Interval:
+    """All differences that ``swap_p_value`` would not reject at 1 - level, were the swaps moved to be around them."""
+    place = max(1, math.floor((1 - level + ROUNDING) * (len(swapped_R) + 1)))
+    reach = float(np.sort(np.abs(swapped_R))[-place])
+    return difference - reach, difference + reach
 
 
 def _require_metric(metric: str, names: Sequence[str], first: Scores) -> None:
@@ -203,12 +227,26 @@ def _checked_baseline(named: Mapping[str, Scores], baseline: str | None) -> str:
 
 
 def _require_enough(resamples: int, level: float, comparisons: int) -> None:
-    tail_place(resamples, level)
-    needed = int(np.ceil(2 * comparisons / (1 - level))) - 1
+    if not 0 < level < 1:
+        raise SettingError(f"level = {level}: must be above 0 and under 1, such as 0.95")
+    needed = math.ceil(round(comparisons / (1 - level), 9)) - 1
     if resamples < needed:
-        raise SettingError(
-            f"resamples = {resamples}: too few for {comparisons} comparisons at level {level:g}; give {needed} or more"
-        )
+        many = f"{comparisons} comparison{'s' * (comparisons > 1)}"
+        raise SettingError(f"resamples = {resamples}: too few for {many} at level {level:g}; give {needed} or more")
+
+
+def _method(resamples: int, seed: int, level: float, comparisons: int) -> str:
+    """How p-values, intervals and verdicts are found, in words."""
+    text = (
+        f"p: the share of {resamples} random swaps of the two methods' results of an image (seed {seed}) that make as "
+        f"large a difference. Interval: the difference and what {100 * level:g} % of the swaps stay within. "
+    )
+    if comparisons == 1:
+        return text + f"Verdict: p at most {1 - level:g}, which is where the interval leaves out 0."
+    return text + (
+        f"Verdict: p at most {1 - level:g} after Holm's correction for {comparisons} comparisons; each interval has "
+        "the level that its p was held to, so it leaves out 0 where the verdict names a winner."
+    )
 
 
 def _matched(first: Scores, other: Scores, where: str) -> Scores:

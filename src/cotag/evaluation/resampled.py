@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,28 @@ def headline_names(protocol: Protocol, k: int | None = None) -> tuple[str, ...]:
     return ("mAP", *RATES, *(f"{name}@{k}" for name in RATES), f"mR@{k}")
 
 
+class Judged(NamedTuple):
+    """What the headline numbers are found from, row by row.
+
+    Attributes:
+        scores_NK: any finite numbers of which higher means more likely.
+        targets_NK: 1 present, 0 absent, -1 unknown.
+        given_NK: bool; the labels that a decision gives.
+        highest_NK: bool; the k highest labels of each image.
+    """
+
+    scores_NK: np.ndarray
+    targets_NK: np.ndarray
+    given_NK: np.ndarray
+    highest_NK: np.ndarray
+
+
+def judged(scores: Scores, decision: Decision | None, protocol: Protocol, k: int | None = None) -> Judged:
+    """Scores with the labels that are given, by a decision and by rank; arguments as in ``evaluate``."""
+    highest_NK = _highest(scores, protocol, k or protocol.top_k or K)
+    return Judged(scores.scores_NK, scores.targets_NK, given_labels(scores, decision, protocol), highest_NK)
+
+
 def headline_numbers(
     scores: Scores,
     decision: Decision | None,
@@ -43,23 +66,34 @@ def headline_numbers(
         names: only these; all where not given. Numbers that nothing defines are left out.
         k: as in ``evaluate``.
     """
-    k, targets_NK = k or protocol.top_k or K, scores.targets_NK
+    return judged_numbers(judged(scores, decision, protocol, k), protocol, counts_NR, names, k)
+
+
+def judged_numbers(
+    rows: Judged,
+    protocol: Protocol,
+    counts_NR: np.ndarray,
+    names: Collection[str] | None = None,
+    k: int | None = None,
+) -> dict[str, np.ndarray]:
+    """The same of rows that are judged already, with the same k."""
+    k, targets_NK = k or protocol.top_k or K, rows.targets_NK
     wanted = set(headline_names(protocol, k) if names is None else names)
-    given_NK, highest_NK = given_labels(scores, decision, protocol), _highest(scores, protocol, k)
-    top_NK = highest_NK & given_NK if protocol.top_k_rule == "score_and_threshold" else highest_NK
     found: dict[str, np.ndarray] = {}
     if "mAP" in wanted and (targets_NK == 1).any():
         variant = protocol.average_precision
-        precisions_KR = weighted_average_precisions(scores.scores_NK, targets_NK, counts_NR, variant)
+        precisions_KR = weighted_average_precisions(rows.scores_NK, targets_NK, counts_NR, variant)
         found["mAP"] = np.nanmean(precisions_KR, axis=0)
     if wanted & set(RATES):
-        found |= resampled_rates(given_NK, targets_NK, counts_NR, protocol)
+        found |= resampled_rates(rows.given_NK, targets_NK, counts_NR, protocol)
     if wanted & {f"{name}@{k}" for name in RATES}:
+        within = protocol.top_k_rule == "score_and_threshold"
+        top_NK = rows.highest_NK & rows.given_NK if within else rows.highest_NK
         rates = resampled_rates(top_NK, targets_NK, counts_NR, protocol)
         found |= {f"{name}@{k}": values_R for name, values_R in rates.items()}
     if f"mR@{k}" in wanted:
         absent = "zero" if protocol.no_positives == "zero" else "skip"
-        found |= resampled_mean_recall(highest_NK, targets_NK, counts_NR, k, absent)
+        found |= resampled_mean_recall(rows.highest_NK, targets_NK, counts_NR, k, absent)
     return {name: values_R for name, values_R in found.items() if name in wanted}
 
 

@@ -20,6 +20,7 @@ MOST_IMAGES = 20_000
 MOST_SCORES = 2_000_000
 # What is held of the resamples at once, in numbers.
 MOST_COUNTS = 2**26
+SPREAD = 1e-12
 
 
 def bootstrap_intervals(
@@ -82,13 +83,7 @@ class Resampling:
         self.protocol = protocol_of(protocol)
         self.resamples, self.seed = resamples, seed
         self._targets_NK = scores.targets_NK
-        absent = np.flatnonzero(~(scores.targets_NK == 1).any(0))
-        if len(absent) and self.protocol.no_positives == "error":
-            raise ScoresError(
-                f"protocol {self.protocol.name}: no known positive for "
-                f"{listing(scores.label_space.names[k] for k in absent)}; judge other images, or choose a protocol "
-                "that skips such labels"
-            )
+        require_positives(scores, self.protocol)
 
     def numbers(
         self,
@@ -106,13 +101,6 @@ class Resampling:
         parts = [headline_numbers(scores, decision, self.protocol, counts_NR, names, k) for counts_NR in self._counts()]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def describe(self, level: float) -> str:
-        """How intervals of this level are found, in words."""
-        return (
-            f"{100 * level:g} % percentile intervals over images: {self.resamples} resamples (seed {self.seed}), "
-            "stratified so that no label loses all its positives, moved to have the number itself as their mean."
-        )
-
     def _counts(self) -> Iterator[np.ndarray]:
         """How often each resample holds each image, in parts; the first column of all is the images themselves."""
         positive_NK, random = self._targets_NK == 1, np.random.default_rng(self.seed)
@@ -123,6 +111,21 @@ class Resampling:
             if start == 0:
                 counts_NR = np.concatenate([np.ones((images, 1), dtype=counts_NR.dtype), counts_NR], axis=1)
             yield counts_NR
+
+
+def require_positives(scores: Scores, protocol: Protocol) -> None:
+    """Refuse labels without positives where the protocol makes them an error.
+
+    Raises:
+        ScoresError: there are some.
+    """
+    absent = np.flatnonzero(~(scores.targets_NK == 1).any(0))
+    if len(absent) and protocol.no_positives == "error":
+        raise ScoresError(
+            f"protocol {protocol.name}: no known positive for "
+            f"{listing(scores.label_space.names[k] for k in absent)}; judge other images, or choose a protocol "
+            "that skips such labels"
+        )
 
 
 def moved(values: np.ndarray) -> np.ndarray:
@@ -149,3 +152,24 @@ def tail_place(resamples: int, level: float) -> int:
         needed = int(np.ceil(round(2 / (1 - level), 9))) - 1
         raise SettingError(f"resamples = {resamples}: too few for level {level:g}; give {needed} or more")
     return outside - 1
+
+
+def paired_interval(differences: np.ndarray, level: float) -> tuple[Interval | None, float]:
+    """Interval and two-sided p-value of a difference, which agree at 1 - level.
+
+    Args:
+        differences: (1 + R,): of the images themselves, then of each resample.
+        level: of the interval.
+
+    Returns:
+        the interval and p; None and 1 where the resamples never differ although the methods do, since each image is
+        alone in its stratum.
+    """
+    moved_R = moved(differences)
+    if moved_R[-1] - moved_R[0] <= SPREAD and abs(differences[0]) > SPREAD:
+        return None, 1.0
+    place = tail_place(len(moved_R), level)
+    # Rounding in the last place is no difference.
+    opposed = min(np.count_nonzero(moved_R <= SPREAD), np.count_nonzero(moved_R >= -SPREAD))
+    p = min(1.0, 2 * (1 + int(opposed)) / (len(moved_R) + 1))
+    return (float(moved_R[place]), float(moved_R[-1 - place])), p

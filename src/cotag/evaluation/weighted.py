@@ -28,17 +28,54 @@ def weighted_average_precisions(
         rule: ``exact``, ``voc07`` or ``voc_envelope``.
     """
     area = AREAS[rule]
+
+    def of_steps(steps: _Steps, counts_NB: np.ndarray) -> np.ndarray:
+        return area(*_cumulated(counts_NB, steps))[None]
+
+    return _of_each_label(scores_NK, targets_NK, counts_NR, of_steps, 1)[0]
+
+
+def halved_average_precisions(
+    scores_NK: np.ndarray, targets_NK: np.ndarray, counts_NR: np.ndarray, rule: str = "exact"
+) -> np.ndarray:
+    """Average precisions of ``counts_NR`` and of ``1 - counts_NR``, the rows that they leave; float64 (2, K, R).
+
+    Args:
+        counts_NR: whether part R holds image N, 0 or 1; all else as in ``weighted_average_precisions``.
+    """
+    area = AREAS[rule]
+
+    def of_steps(steps: _Steps, counts_NB: np.ndarray) -> np.ndarray:
+        # What one half holds down to some score is what the other leaves.
+        hits, given = _cumulated(counts_NB, steps)
+        all_hits, all_given = (
+            np.append(starts[1:], len(rows))[:, None]
+            for starts, rows in ((steps.positive_starts, steps.positive_rows), (steps.starts, steps.rows))
+        )
+        return np.stack([area(hits, given), area(all_hits - hits, all_given - given)])
+
+    return _of_each_label(scores_NK, targets_NK, counts_NR, of_steps, 2)
+
+
+def _of_each_label(
+    scores_NK: np.ndarray,
+    targets_NK: np.ndarray,
+    counts_NR: np.ndarray,
+    of_steps: Callable[[_Steps, np.ndarray], np.ndarray],
+    numbers: int,
+) -> np.ndarray:
+    """What ``of_steps`` finds of each label, by blocks of resamples; float64 (numbers, K, R)."""
     blocks = [np.ascontiguousarray(counts_NR[:, at : at + BLOCK]) for at in range(0, counts_NR.shape[1], BLOCK)]
 
     def of_label(k: int) -> np.ndarray:
         steps = _steps(scores_NK[:, k], targets_NK[:, k])
         if steps is None:
-            return np.full(counts_NR.shape[1], np.nan)
-        return np.concatenate([area(*_cumulated(block, steps)) for block in blocks])
+            return np.full((numbers, counts_NR.shape[1]), np.nan)
+        return np.concatenate([of_steps(steps, block) for block in blocks], axis=1)
 
     # numpy lets go of the interpreter in its long loops.
     with ThreadPoolExecutor(processors()) as pool:
-        return np.stack(list(pool.map(of_label, range(scores_NK.shape[1]))))
+        return np.stack(list(pool.map(of_label, range(scores_NK.shape[1]))), axis=1)
 
 
 def processors() -> int:
