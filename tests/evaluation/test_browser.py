@@ -157,6 +157,26 @@ def test_nothing_goes_wrong_and_nothing_is_too_wide(width: int, scheme: str, bro
     assert browser.wrong == []
 
 
+def test_names_of_labels_stand_literally(browser: Browser, tmp_path: Path) -> None:
+    names = ["<b>bold</b>", 'say "hi" & go', "a &amp; b", "line<br>break", "long " * 30]
+    targets_NK = np.repeat(np.eye(5, dtype=np.int8), 4, axis=0)
+    scores = Scores(
+        [str(n) for n in range(20)], targets_NK.astype(np.float32), targets_NK, "logit", LabelSpace((*names,))
+    )
+    write_report(score_sections(scores), tmp_path / "names.html", "Scores")
+    browser.open(tmp_path / "names.html", 390, "dark")
+    drawn = browser.run("[...document.querySelectorAll('[data-figure] text')].map(text => text.textContent)")
+    assert set(names[:4]) < set(drawn)
+    assert {f"{name} (AP 1.000)" for name in names[:3]} < set(drawn)
+    assert max(map(len, drawn)) <= 60
+    assert not browser.run(
+        "[...document.querySelectorAll('[data-figure] text tspan')].some(part => part.style.fontWeight)"
+    )
+    # The name that is long leaves the numbers of the others where they can be seen.
+    left = "[...document.querySelectorAll('#section-2-table td')].map(cell => cell.getBoundingClientRect().left)[0]"
+    assert browser.run(left) < 260
+
+
 def test_rows_are_found_and_told(browser: Browser, page: Path) -> None:
     browser.open(page, 1440, "light")
     browser.run(

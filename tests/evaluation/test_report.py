@@ -14,7 +14,7 @@ import pytest
 from cotag.errors import OutputExists, StorageError
 from cotag.evaluation.figures import bar, count_against_score, learning_curves
 from cotag.evaluation.report import format_cell, render, write_report
-from cotag.types.section import Section
+from cotag.types.section import Section, drawn_names
 
 EVIL = "</script><script>alert('x')</script> & \"b\""
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -102,7 +102,7 @@ def test_figures_come_through_as_they_were_given(page: Page) -> None:
     (data,) = (element for element in page.all("script") if element.get("type") == "application/json")
     assert re.search(r"[<>&]", data["text"]) is None
     figure = json.loads(data["text"])
-    assert figure["data"] == [{"type": "bar", "orientation": "h", "y": [EVIL, "dog"], "x": [1.0, None]}]
+    assert figure["data"] == [{"type": "bar", "orientation": "h", "y": drawn_names([EVIL, "dog"]), "x": [1.0, None]}]
     assert "title" not in figure["layout"]
     places = [element.get("data-figure") for element in page.elements if element.get("data-figure")]
     assert places == [data["id"]]

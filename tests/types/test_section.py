@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cotag.types.section import Section
+from cotag.types.section import Section, drawn_names
 
 
 def test_rows_become_objects() -> None:
@@ -34,3 +34,9 @@ def test_row_that_does_not_fit_its_columns() -> None:
 def test_sections_do_not_share_their_rows() -> None:
     first, second = Section("one"), Section("two")
     assert first.rows is not second.rows
+
+
+def test_names_of_a_figure_are_escaped_cut_and_each_another() -> None:
+    assert drawn_names(["<b>", "salt & pepper", "a &amp; b"]) == ["&lt;b&gt;", "salt &amp; pepper", "a &amp;amp; b"]
+    assert drawn_names(["x" * 40, "x" * 41]) == ["x" * 40, "x" * 39 + "…"]
+    assert drawn_names(["abc<1", "abc<2", "abc"], most=4) == ["abc… (1)", "abc… (2)", "abc"]
