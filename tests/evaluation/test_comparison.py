@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cotag.errors import LabelSpaceError, ScoresError, SettingError
-from cotag.evaluation.comparison import compare, holm
+from cotag.evaluation.comparison import compare, holm, holm_levels, swap_interval, swap_p_value
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.uncertainty import bootstrap_intervals
 from cotag.types.labels import LabelSpace
@@ -51,6 +51,34 @@ def test_methods_that_differ_by_noise_are_rarely_told_apart() -> None:
         verdicts.append(compare(named, resamples=200, seed=seed).differences[0].verdict)
     # the level allows 2 of 40 on average; 7 or more would be rarer than 1 in 100
     assert verdicts.count("cannot be told apart") >= 34
+
+
+def rare_pair(seed: int, shared: float, effect: float = 0.0) -> dict[str, Scores]:
+    """Two methods with noise of their own, on labels of two to five positives."""
+    random = np.random.default_rng(seed)
+    targets = np.stack([random.permutation(120) < 2 + k % 4 for k in range(24)], axis=1).astype(np.int8)
+    common, *own = random.normal(size=(3, *targets.shape))
+    space = LabelSpace(tuple(f"label {k}" for k in range(24)))
+    ids = [f"{row}.jpg" for row in range(len(targets))]
+    return {
+        name: Scores(ids, 2 * targets + np.sqrt(shared) * common + np.sqrt(1 - shared) * part, targets, "logit", space)
+        for name, part in zip("ab", (own[0], own[1] + effect * targets), strict=True)
+    }
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.8])
+def test_equal_methods_are_told_apart_at_the_level_where_labels_are_rare(shared: float) -> None:
+    pairs = 200
+    p_values = np.array([compare(rare_pair(seed, shared), resamples=99).differences[0].p for seed in range(pairs)])
+    # 5 % of them, and 50 %: within two standard errors and a half
+    assert abs((p_values <= 0.05).mean() - 0.05) < 2.5 * np.sqrt(0.05 * 0.95 / pairs)
+    assert abs((p_values <= 0.5).mean() - 0.5) < 2.5 * np.sqrt(0.25 / pairs)
+
+
+def test_a_better_method_is_found_where_labels_are_rare() -> None:
+    verdicts = [compare(rare_pair(seed, 0.8, 0.7), resamples=99).differences[0].verdict for seed in range(60)]
+    assert verdicts.count("better") >= 45
+    assert verdicts.count("worse") == 0
 
 
 def test_the_same_scores_are_never_told_apart() -> None:
@@ -105,6 +133,36 @@ def test_holm_is_applied_to_the_verdicts() -> None:
     assert [one.name for one in found] == list("12345")
     for one in found:
         assert (one.verdict == "cannot be told apart") == (one.p_corrected > 0.05)
+
+
+def test_each_interval_leaves_out_0_exactly_where_a_winner_is_named() -> None:
+    named = {"0": scores_of(targets_of(), 1.4, 0)} | {
+        str(seed): scores_of(targets_of(), 1.4 + 0.15 * seed, seed) for seed in range(1, 7)
+    }
+    told = []
+    for resamples in (119, 400, 999):
+        for one in compare(named, resamples=resamples).differences:
+            told.append(one.verdict != "cannot be told apart")
+            assert told[-1] == (one.p_corrected <= 0.05) == (one.interval[0] > 0 or one.interval[1] < 0)
+    assert 4 < sum(told) < len(told) - 3
+
+
+def test_levels_of_intervals_by_hand() -> None:
+    # held to 0.05 / 3, to 0.05 / 2, and the last again to 0.05 / 2, since the second was not rejected
+    assert holm_levels([0.04, 0.01, 0.03], 0.95) == pytest.approx([1 - 0.05 / 2, 1 - 0.05 / 3, 1 - 0.05 / 2])
+    assert holm_levels([0.04, 0.01, 0.02], 0.95) == pytest.approx([0.95, 1 - 0.05 / 3, 1 - 0.05 / 2])
+    assert holm_levels([0.9], 0.9) == pytest.approx([0.9])
+
+
+def test_p_value_and_interval_by_hand() -> None:
+    swapped = np.array([-0.3, 0.1, 0.2, -0.2, 0.0, 0.4, -0.1, 0.1, 0.0])
+    # itself, -0.3 and 0.4 of ten; two of ten may be as large at level 0.8, so it must be larger than the second, 0.3
+    assert swap_p_value(-0.3, swapped) == pytest.approx(0.3)
+    assert swap_interval(-0.3, swapped, 0.8) == pytest.approx((-0.6, 0))
+    assert swap_p_value(0.31, swapped) == pytest.approx(0.2)
+    assert swap_interval(0.31, swapped, 0.8) == pytest.approx((0.01, 0.61))
+    assert swap_interval(0.31, swapped, 0.9) == pytest.approx((-0.09, 0.71))
+    assert swap_p_value(5.0, swapped) == pytest.approx(0.1)
 
 
 def test_too_few_resamples_for_the_correction_are_refused() -> None:

@@ -47,7 +47,7 @@ def test_the_common_scale_ends_where_no_absent_image_is_left() -> None:
     found, _ = common_scale(scores, scores, targets)
     assert found[:, 0].tolist() == [0, 0.5, 1, 1]
     found, _ = common_scale(scores, scores, np.ones_like(targets))
-    assert found[:, 0].tolist() == pytest.approx([-1 / 6, 0, 1 / 6, 1 / 6])
+    assert found[:, 0].tolist() == pytest.approx([-0.25, 0, 0.25, 0.25])
 
 
 def test_the_common_scale_keeps_average_precision_and_forgets_the_scores_scale() -> None:
