@@ -69,6 +69,7 @@ class GraphSettings(Settings):
     tau: float = Field(0.4, ge=0, le=1, description="an edge where the conditional probability is this or more")
     p: float = Field(0.2, ge=0, lt=1, description="share of a label's weight that its neighbors have")
     axis: Literal["column", "row"] = Field("column", description="what p is shared over; row as in the paper's text")
+    unknown: Literal["absent", "left_out"] = Field("absent", description="what an unknown label counts as")
 
 
 class VectorSettings(Settings):

@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 import cotag
 from cotag.errors import DataError, SettingError
-from cotag.labels.graph import KINDS, LabelGraph, build_graph
+from cotag.labels.counts import LabelCounts
+from cotag.labels.graph import KINDS, build_graph
 from cotag.labels.graph_files import load_graph
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
@@ -270,9 +271,9 @@ def test_all_pairs_of_very_many_labels_are_refused() -> None:
 )
 def test_counts_that_cannot_be(counts: list[int], pairs: list[list[int]], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        LabelGraph(LabelSpace(("cat", "dog")), 8, np.array(counts), csr_array(np.array(pairs)))
+        LabelCounts(LabelSpace(("cat", "dog")), 8, np.array(counts), csr_array(np.array(pairs)))
     with pytest.raises(DataError, match="float64"):
-        LabelGraph(LabelSpace(("cat", "dog")), 8, np.array([1.0, 2.0]), csr_array((2, 2), dtype=np.int64))
+        LabelCounts(LabelSpace(("cat", "dog")), 8, np.array([1.0, 2.0]), csr_array((2, 2), dtype=np.int64))
 
 
 # What is said, and the control

@@ -11,6 +11,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from cotag.errors import FormatError, LabelSpaceError, OutputExists, SettingError
+from cotag.labels.counts import LabelCounts
 from cotag.labels.graph import LabelGraph
 from cotag.labels.graph_files import SUFFIXES, load_graph, save_graph
 from cotag.types.labels import LabelSpace
@@ -21,7 +22,7 @@ NAMES = ("dog", 'größer <&> "x"', "a\tb\x01 ")
 def graph_of(names: tuple[str, ...] = NAMES, **settings: Any) -> LabelGraph:
     space = LabelSpace(names, (7, 8, 9), ("pets", None, "pets"))
     pairs = csr_array(np.array([[0, 2, 1], [2, 0, 0], [1, 0, 0]]))
-    return LabelGraph(space, 12, np.array([5, 3, 7]), pairs, **settings)
+    return LabelGraph(LabelCounts(space, 12, np.array([5, 3, 7]), pairs), **settings)
 
 
 def published(folder: Path, nums: Any = (5, 3, 7), adj: Any = ((0, 2, 1), (2, 0, 0), (1, 0, 0)), **more: Any) -> Path:
@@ -138,7 +139,7 @@ def test_another_ending(tmp_path: Path) -> None:
     large = LabelSpace(tuple(str(k) for k in range(6_000)))
     with pytest.raises(SettingError, match="too many for a dense pickle"):
         save_graph(
-            LabelGraph(large, 0, np.zeros(6_000, np.int64), csr_array((6_000, 6_000), dtype=np.int64)),
+            LabelGraph(LabelCounts(large, 0, np.zeros(6_000, np.int64), csr_array((6_000, 6_000), dtype=np.int64))),
             tmp_path / "large.pkl",
         )
     assert list(tmp_path.iterdir()) == []

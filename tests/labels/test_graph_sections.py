@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 import cotag
 from cotag.evaluation.report import plain
 from cotag.labels import graph_picture
+from cotag.labels.counts import LabelCounts
 from cotag.labels.graph import LabelGraph, build_graph
 from cotag.labels.graph_sections import COLUMNS, graph_sections
 from cotag.types.labels import LabelSpace
@@ -24,7 +25,7 @@ def graph_of(targets_NK: np.ndarray, names: list[str] | None = None, groups: Any
     pairs = targets.T @ targets
     np.fill_diagonal(pairs, 0)
     space = LabelSpace(tuple(names or [f"label {k}" for k in range(targets.shape[1])]), None, groups)
-    return LabelGraph(space, len(targets), targets.sum(0), csr_array(pairs), **settings)
+    return LabelGraph(LabelCounts(space, len(targets), targets.sum(0), csr_array(pairs)), **settings)
 
 
 def clustered(size: int, seed: int = 0) -> np.ndarray:

@@ -27,6 +27,9 @@ def graph(
     axis: Annotated[
         str, typer.Option(metavar="AXIS", help="What p is shared over: column, or row as in the paper's text.")
     ] = "column",
+    unknown: Annotated[
+        str, typer.Option(metavar="HOW", help="An unknown label counts as absent, or is left_out of P(B|A).")
+    ] = "absent",
     out: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write an HTML file with heat map and network.")
     ] = None,
@@ -53,7 +56,7 @@ def graph(
     for path in filter(None, (out, save)):
         require_free(path, force)
     index, counted = _chosen(read_data(data, **reader_options(read)), split)
-    found = build_graph(index, None, kind, tau, p, axis)
+    found = build_graph(index, None, kind, tau, p, axis, unknown)
     sections = graph_sections(found)
     if out:
         write_report(sections, out, f"Label graph of {data}", f"{counted}: {index!r}", force)

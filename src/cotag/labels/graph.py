@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cotag.data.cooccurrence import pair_counts
-from cotag.errors import DataError, SettingError, listing, suggestion
+from cotag.errors import SettingError, listing, suggestion
+from cotag.labels.counts import LabelCounts, count_labels
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
@@ -38,10 +38,7 @@ class LabelGraph:
     ``identity``     I: each label knows of itself alone; the control that says what the graph is worth
 
     Args:
-        label_space: the K labels.
-        images: how many images were counted; None where a file does not say.
-        counts_K: images with each label, unknown and difficult labels counted as absent; int64.
-        pairs_KK: images with both labels; sparse int64, symmetric, zero on the diagonal.
+        counts: of the labels and their pairs.
         kind: one of ``KINDS``.
         tau: an edge where P(B | A) is this or more, in [0, 1].
         p: share of its weight that a label leaves to its neighbors, in [0, 1); for ``reweighted``.
@@ -49,23 +46,17 @@ class LabelGraph:
 
     Raises:
         SettingError: a setting is not one of those.
-        DataError: the counts cannot be counts of images.
 
     Source: Chen et al., CVPR 2019 (ML-GCN), equations 7 and 8; Kipf and Welling, ICLR 2017, equation 2 (symmetric).
     """
 
-    label_space: LabelSpace
-    images: int | None
-    counts_K: np.ndarray
-    pairs_KK: csr_array
+    counts: LabelCounts
     kind: str = "reweighted"
     tau: float = 0.4
     p: float = 0.2
     axis: str = "column"
 
     def __post_init__(self) -> None:
-        from scipy.sparse import csr_array
-
         for name, value, allowed in (("kind", self.kind, KINDS), ("axis", self.axis, AXES)):
             if value not in allowed:
                 raise SettingError(f"graph.{name} = {value!r} is not known{suggestion(value, allowed)}")
@@ -73,12 +64,26 @@ class LabelGraph:
             raise SettingError(f"graph.tau = {self.tau}: a conditional probability is wanted; give one in [0, 1]")
         if not 0 <= self.p < 1:
             raise SettingError(f"graph.p = {self.p}: is the share of the neighbors; give one in [0, 1), such as 0.2")
-        # a copy in one form: sorted, each pair once, no zeros
-        pairs_KK = csr_array(self.pairs_KK, copy=True)
-        pairs_KK.sum_duplicates()
-        pairs_KK.eliminate_zeros()
-        object.__setattr__(self, "pairs_KK", pairs_KK)
-        _check_counts(self)
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The K labels."""
+        return self.counts.label_space
+
+    @property
+    def images(self) -> int | None:
+        """How many images were counted; None where a file does not say."""
+        return self.counts.images
+
+    @property
+    def counts_K(self) -> np.ndarray:  # noqa: N802
+        """Images with each label; int64."""
+        return self.counts.counts_K
+
+    @property
+    def pairs_KK(self) -> csr_array:  # noqa: N802
+        """Images with both labels; sparse int64, zero on the diagonal."""
+        return self.counts.pairs_KK
 
     def __len__(self) -> int:
         return len(self.label_space)
@@ -88,10 +93,7 @@ class LabelGraph:
 
     def conditional(self) -> csr_array:
         """P(B | A) in row A and column B; float64 (K, K). A label without images has a row of zeros."""
-        found = self.pairs_KK.astype(np.float64)
-        # one division each, so that 2 of 5 is 0.4 and an edge at tau = 0.4
-        found.data /= np.repeat(self.counts_K, np.diff(found.indptr))
-        return found
+        return self.counts.conditional()
 
     def binary(self) -> csr_array:
         """1 where P(B | A) >= tau; float64 (K, K), zero on the diagonal. At tau = 0 every pair is an edge.
@@ -187,12 +189,13 @@ class LabelGraph:
     def shuffled(self, seed: int = 0) -> LabelGraph:
         """The same graph with the labels dealt to its nodes at random: a control that must not help a model."""
         order = np.random.default_rng(seed).permutation(len(self))
-        return replace(self, counts_K=self.counts_K[order], pairs_KK=self.pairs_KK[order][:, order].tocsr())
+        return replace(self, counts=self.counts.taken(order))
 
     def describe(self) -> str:
         """The settings and what they made, in one line."""
         source = "" if self.images is None else f" from {self.images:,} images"
-        parts = [f"{self.kind} graph of {len(self):,} labels{source}"]
+        left_out = "" if self.counts.unsure_KK is None else ", unknown labels left out"
+        parts = [f"{self.kind} graph of {len(self):,} labels{source}{left_out}"]
         if self.kind == "identity":
             return f"{parts[0]}: no edges, each label knows of itself alone"
         rule = "P(B|A) above 0" if self.kind == "conditional" else f"P(B|A) of {self.tau:g} or more"
@@ -237,54 +240,16 @@ def build_graph(
     tau: float = 0.4,
     p: float = 0.2,
     axis: str = "column",
+    unknown: str = "absent",
 ) -> LabelGraph:
     """Count in one pass which labels come together; see ``LabelGraph`` for the settings.
 
     Args:
         rows: the row numbers to count, those that train; all rows where not given.
-
-    Unknown labels and labels marked difficult count as absent.
+        unknown: what an unknown or difficult label counts as; see ``cotag.labels.counts.count_labels``.
 
     Raises:
         SettingError: a setting is not allowed.
         DataError: there is no image, or a row does not exist.
     """
-    images = len(index) if rows is None else len(rows)
-    if not images:
-        raise DataError("the label graph needs images to count; given none; check the data or the split")
-    found = pair_counts(index, rows=rows)
-    counts_K = found.diagonal()
-    found.setdiag(0)
-    return LabelGraph(index.label_space, images, counts_K, found, kind, tau, p, axis)
-
-
-def _check_counts(graph: LabelGraph) -> None:
-    """Raise DataError where numbers cannot be counts of images with labels and pairs of labels."""
-    names, counts_K, pairs_KK = graph.label_space.names, graph.counts_K, graph.pairs_KK
-    size = len(names)
-    if counts_K.shape != (size,) or pairs_KK.shape != (size, size):
-        shapes = f"{' x '.join(map(str, counts_K.shape))} counts and {' x '.join(map(str, pairs_KK.shape))} pairs"
-        raise DataError(f"{shapes} are given for {size} labels; give one count for each label and K x K pairs")
-    if counts_K.dtype != np.int64 or pairs_KK.dtype != np.int64:
-        raise DataError(f"counts are {counts_K.dtype} and pairs {pairs_KK.dtype}; give whole numbers (int64)")
-    if (counts_K < 0).any():
-        label = int(np.argmin(counts_K))
-        raise DataError(f"label {names[label]!r} has {counts_K[label]} images; give counts of 0 or more")
-    if graph.images is not None and counts_K.max() > graph.images:
-        label = int(np.argmax(counts_K))
-        raise DataError(f"label {names[label]!r} has {counts_K[label]} of {graph.images} images; give all images")
-    pairs = pairs_KK.tocoo()
-    for wrong, what in (
-        (pairs.data < 0, "below 0"),
-        ((pairs.row == pairs.col) & (pairs.data != 0), "a label with itself; set the diagonal to 0"),
-        (pairs.data > np.minimum(counts_K[pairs.row], counts_K[pairs.col]), "more than one of them has alone"),
-    ):
-        if wrong.any():
-            place = int(np.argmax(wrong))
-            a, b = names[pairs.row[place]], names[pairs.col[place]]
-            raise DataError(f"{a!r} and {b!r} come together in {pairs.data[place]} images: {what}")
-    if (pairs_KK != pairs_KK.T).nnz:
-        row, column = (int(part[0]) for part in (pairs_KK != pairs_KK.T).nonzero())
-        raise DataError(
-            f"pairs differ between {names[row]!r} and {names[column]!r} by direction; give images with both"
-        )
+    return LabelGraph(count_labels(index, rows, unknown), kind, tau, p, axis)

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cotag.errors import CotagError, FormatError, SettingError, suggestion
+from cotag.labels.counts import LabelCounts
 from cotag.labels.graph import SETTINGS, LabelGraph
 from cotag.labels.pickles import read_numpy_pickle
 from cotag.storage import require_free, whole_file
@@ -52,6 +53,8 @@ def save_graph(graph: LabelGraph, path: str | os.PathLike[str], force: bool = Fa
     """
     suffix = check_suffix(path)
     require_free(path, force)
+    if graph.counts.unsure_KK is not None:
+        raise SettingError(f"{path}: a file holds plain counts; save the graph with unknown labels counted as absent")
     if suffix == ".pkl" and len(graph) > MOST_DENSE_LABELS:
         raise SettingError(f"{path}: pairs of {len(graph):,} labels are too many for a dense pickle; choose .npz")
     with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -94,7 +97,7 @@ def load_graph(path: str | os.PathLike[str], label_space: LabelSpace | None = No
         raise FormatError(f"{path}: counts {len(counts_K)} labels and {len(space)} are given; give the counts of these")
     try:
         settings = {name: about[name] for name in SETTINGS if name in about}
-        return LabelGraph(space, about.get("images"), counts_K, pairs_KK, **settings)
+        return LabelGraph(LabelCounts(space, about.get("images"), counts_K, pairs_KK), **settings)
     except (CotagError, TypeError) as error:
         raise FormatError(f"{path}: {error}") from error
 

@@ -172,7 +172,7 @@ def fit_end_to_end(
     started = time.monotonic()
 
     def loader(rows: np.ndarray, training: bool) -> Loader:
-        augmentations = build_augmentations(recipe.data.augment) if training else []
+        augmentations = build_augmentations(recipe.data.augment, tagger.preprocessing.image_size) if training else []
         share = (state.process_index, state.num_processes) if training else (0, 1)
         return Loader(
             ImageRows(index, tagger.preprocessing, augmentations, given.seed),
