@@ -29,6 +29,6 @@ def by_hand() -> Callable[..., Scene]:
 
     def make(*things: tuple[Thing, int, int], side: int = 100) -> Scene:
         placed = [Placed(thing, stamp_of(thing, side), y, x, side) for thing, y, x in things]
-        return Scene(side, "plain", np.zeros((side, side, 3), dtype=np.float32), placed)
+        return Scene(side, "blocks", "plain", np.zeros((side, side, 3), dtype=np.float32), placed)
 
     return make

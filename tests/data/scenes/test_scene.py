@@ -11,7 +11,7 @@ from cotag.data.scenes.labels import labels_of
 from cotag.data.scenes.layout import MANNERS, make_scene
 from cotag.data.scenes.sample import COUNTS, FAVORITES, THEMES, sample
 from cotag.data.scenes.scene import HIDDEN_SHARE, VISIBLE_PIXELS, VISIBLE_SHARE, Scene, Thing, is_visible
-from cotag.data.scenes.vocabulary import BACKGROUNDS, COLORS, LABELS, SHAPES, SIZES, TEXTURES
+from cotag.data.scenes.vocabulary import BACKGROUNDS, COLORS, LABELS, SHAPES, SIZES, TEXTURES, THEME_NAMES
 
 STAR = Thing("star", "yellow", radius=0.11, size="small")
 LID = Thing("square", "blue", "dotted", radius=0.25, size="large")
@@ -81,6 +81,7 @@ def test_labels_and_segments_agree_with_a_slow_painter() -> None:
 
 
 def test_the_tables_of_what_occurs_name_what_there_is() -> None:
+    assert tuple(THEMES) == THEME_NAMES
     for theme in THEMES.values():
         assert set(theme.shapes) <= set(SHAPES)
         assert set(theme.colors) <= set(COLORS)
@@ -98,7 +99,7 @@ def test_the_tables_of_what_occurs_name_what_there_is() -> None:
 def test_labels_have_a_long_tail_and_come_together(seed: int) -> None:
     found = np.zeros((2400, len(LABELS)), dtype=bool)
     for image in range(len(found)):
-        background, things = sample(np.random.default_rng([seed, image]))
+        _, background, things = sample(np.random.default_rng([seed, image]))
         names = {f"{background} background"}
         for thing in things:
             names |= {thing.shape, thing.color, thing.texture, thing.size}

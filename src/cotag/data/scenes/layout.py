@@ -26,10 +26,10 @@ FRAMED = 0.8
 def make_scene(seed: int, image: int, side: int) -> Scene:
     """Scene number ``image`` of a seed; it does not depend on any other scene."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, image]))
-    background, things = sample(rng)
+    theme, background, things = sample(rng)
     behind = backdrop(background, side, rng)
     light = rng.uniform(*BRIGHTNESS) * rng.uniform(*BALANCE, 3)
-    return Scene(side, background, behind, arrange(things, side, rng), light)
+    return Scene(side, theme, background, behind, arrange(things, side, rng), light)
 
 
 def arrange(things: Sequence[Thing], side: int, rng: np.random.Generator) -> list[Placed]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from cotag.data.scenes.themes import known_on
 from cotag.data.scenes.vocabulary import VERSION, VIEWS
 from cotag.data.scenes.write import MARKER, settings_of, write_scenes
 from cotag.errors import OutputExists, SettingError, suggestion
@@ -15,6 +16,8 @@ from cotag.types.progress import Progress
 
 # Below 64 pixels textures and small things could not be told apart.
 RANGES = {"images": (1, 1_000_000), "size": (64, 1024), "seed": (0, 2**63 - 1)}
+KNOWN = 0.02
+"""Share of the training images on which a theme is known, where none is given."""
 
 
 def read_scenes(
@@ -23,6 +26,7 @@ def read_scenes(
     images: int | str = 2400,
     size: int | str = 96,
     seed: int | str = 0,
+    known: float | str | None = None,
     out: str | None = None,
     progress: Progress | None = None,
 ) -> Index:
@@ -31,22 +35,26 @@ def read_scenes(
     Image i depends on seed, size and i alone: the first 100 of 2,400 are the 100 of another call.
 
     Args:
-        view: ``objects`` (the default; labels are shapes, colors, textures, sizes and backgrounds) or ``relations``
-            (labels are the relations that occur; with triplets).
+        view: ``objects`` (the default; labels are shapes, colors, textures, sizes and backgrounds), ``relations``
+            (labels are the relations that occur; with triplets) or ``themes`` (those of ``objects`` and after them
+            the scene's theme, which is never drawn but implied by what is, and mostly unknown in training).
         images: how many, 1 to 1,000,000.
         size: pixels of a picture's side, 64 to 1024.
         seed: 0 or more.
+        known: for ``themes``, the share of the images of the split ``train`` on which a theme is known, each theme by
+            itself, in (0, 1]; 0.02 if not given. What is known at one share is known at a larger one too.
         out: the folder to write to, and to read from when the same scenes are there; Cotag's cache if not given.
         progress: told of every picture that is drawn.
 
     Raises:
-        SettingError: an unknown view, or a number that is none or out of range.
+        SettingError: an unknown view, a number that is none or out of range, or ``known`` for another view.
         OutputExists: ``out`` holds something else.
         StorageError: the scenes could not be written; nothing half-written remains.
     """
     name = view or "objects"
     if name not in VIEWS:
         raise SettingError(f"scenes:{view}: there is no such view{suggestion(view, VIEWS)}")
+    share = _known(name, known)
     settings = settings_of(_number("images", images), _number("size", size), _number("seed", seed))
     count, side, start = settings["images"], settings["size"], settings["seed"]
     kept = cache_folder("scenes") / f"v{VERSION}-{count}x{side}-seed{start}"
@@ -57,7 +65,25 @@ def read_scenes(
             _require_empty(folder, found)
         write_scenes(folder, count, side, start, progress)
     # A saved index knows where it was written; the folder may have moved since.
-    return replace(Index.load(folder / f"{name}.arrow"), root=folder)
+    index = replace(Index.load(folder / f"{name}.arrow"), root=folder)
+    return known_on(index, share, start) if name == "themes" else index
+
+
+def _known(view: str, value: float | str | None) -> float:
+    """The share of training images on which a theme is known."""
+    if value is None:
+        return KNOWN
+    if view != "themes":
+        raise SettingError(
+            f"scenes:{view}: known={value} says on how many images themes are known; read scenes:themes with it"
+        )
+    try:
+        share = float(str(value))
+    except ValueError:
+        raise SettingError(f"scenes: known={value!r} is not a number; allowed: above 0, up to 1") from None
+    if not 0 < share <= 1:
+        raise SettingError(f"scenes: known={value} is out of range; allowed: above 0, up to 1")
+    return share
 
 
 def _number(name: str, value: int | str) -> int:

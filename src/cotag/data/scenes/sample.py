@@ -127,15 +127,16 @@ def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
     return names[min(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), len(names) - 1)]
 
 
-def sample(rng: np.random.Generator) -> tuple[str, list[Thing]]:
-    """The kind of the background, and the things in the order in which they are to be laid down."""
-    theme = THEMES[choose(rng, {name: theme.weight for name, theme in THEMES.items()})]
+def sample(rng: np.random.Generator) -> tuple[str, str, list[Thing]]:
+    """The theme, the kind of the background, and the things in the order in which they are to be laid down."""
+    name = choose(rng, {name: theme.weight for name, theme in THEMES.items()})
+    theme = THEMES[name]
     background = choose(rng, theme.backgrounds)
     count = int(choose(rng, {str(number): share for number, share in COUNTS.items()}))
     things = [_thing(rng, theme) for _ in range(count)]
     if rng.random() < SORTED:
         things.sort(key=lambda thing: -thing.radius)
-    return background, things
+    return name, background, things
 
 
 def _thing(rng: np.random.Generator, theme: Theme) -> Thing:

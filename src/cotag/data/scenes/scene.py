@@ -104,6 +104,7 @@ class Scene:
 
     Args:
         side: pixels of the picture's side.
+        theme: what its things and its background were drawn from; nothing in the picture is the theme itself.
         background: its kind.
         backdrop: its pixels, float32 (H, W, 3) in [0, 255].
         things: back to front.
@@ -111,6 +112,7 @@ class Scene:
     """
 
     side: int
+    theme: str
     background: str
     backdrop: np.ndarray
     things: Sequence[Placed]

@@ -1,6 +1,6 @@
-"""What can be in a scene, by name: shapes, colors, textures, sizes, backgrounds and relations.
+"""What can be in a scene, by name: shapes, colors, textures, sizes, backgrounds, relations and themes.
 
-The label spaces of both views are made here and nowhere else. Changing anything in this package that changes
+The label spaces of all views are made here and nowhere else. Changing anything in this package that changes
 a picture or a label needs another ``VERSION``: it is part of the name of the folder in which scenes are kept.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cotag.types.labels import LabelSpace
 
-VERSION = 2
+VERSION = 3
 
 SHAPES = (
     "circle",
@@ -65,6 +65,9 @@ PREDICATES = (
     "same texture as",
 )
 
+# A theme is never drawn; it decides what is. What each prefers stands in ``sample``.
+THEME_NAMES = ("blocks", "night", "signs", "garden", "sea", "storm")
+
 SPLITS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
@@ -87,4 +90,6 @@ LABELS = LabelSpace(
     groups=tuple(group for group, names in _GROUPS.items() for _ in names),
 )
 RELATIONS = LabelSpace(PREDICATES, tuple(range(len(PREDICATES))))
-VIEWS = {"objects": LABELS, "relations": RELATIONS}
+# The labels of ``LABELS`` keep their ids; the themes stand after them.
+THEMED = LABELS.union(LabelSpace(THEME_NAMES, groups=("theme",) * len(THEME_NAMES)))
+VIEWS = {"objects": LABELS, "relations": RELATIONS, "themes": THEMED}

@@ -18,7 +18,7 @@ from cotag.data.scenes.labels import labels_of
 from cotag.data.scenes.layout import make_scene
 from cotag.data.scenes.relations import box_of, relations_of
 from cotag.data.scenes.scene import Scene
-from cotag.data.scenes.vocabulary import LABELS, OBJECT_SPACE, PREDICATES, RELATIONS, SPLITS, VERSION
+from cotag.data.scenes.vocabulary import LABELS, OBJECT_SPACE, PREDICATES, RELATIONS, SPLITS, THEMED, VERSION
 from cotag.storage import whole_folder
 from cotag.types.index import Index
 from cotag.types.progress import Progress, Silent
@@ -33,6 +33,7 @@ class Record:
     Attributes:
         name: the file name of its picture and its segment map.
         labels: label ids, ascending.
+        theme: the label id of its theme.
         objects: as in an Index, back to front.
         areas: pixels of each object's visible mask.
         attributes: color, texture and size of each object.
@@ -41,6 +42,7 @@ class Record:
 
     name: str
     labels: list[int]
+    theme: int
     objects: list[dict[str, Any]]
     areas: list[int]
     attributes: list[dict[str, str]]
@@ -62,9 +64,10 @@ def write_scenes(
 ) -> None:
     """Draw scenes and write them to a folder, whole or not at all.
 
-    ``images/`` and ``segments/`` hold PNG files; ``objects.arrow`` and ``relations.arrow`` the two views as saved
-    indexes; ``labels.csv`` (image, labels separated by a bar, split), ``annotations/instances_<split>.json`` (COCO,
-    with compressed RLE masks) and ``psg_cls_basic.json`` the same for other programs.
+    ``images/`` and ``segments/`` hold PNG files; ``objects.arrow``, ``relations.arrow`` and ``themes.arrow`` the
+    views as saved indexes (every theme is known there); ``labels.csv`` (image, labels separated by a bar, split),
+    ``annotations/instances_<split>.json`` (COCO, with compressed RLE masks) and ``psg_cls_basic.json`` the first two
+    for other programs.
 
     Args:
         images: how many, 1 or more.
@@ -128,7 +131,7 @@ def record_of(scene: Scene, name: str) -> Record:
         areas.append(int(mask.sum()))
         thing = placed.thing
         attributes.append({"color": thing.color, "texture": thing.texture, "size": thing.size})
-    return Record(name, labels_of(scene), objects, areas, attributes, relations_of(scene))
+    return Record(name, labels_of(scene), THEMED.id(scene.theme), objects, areas, attributes, relations_of(scene))
 
 
 def _present(records: list[Record]) -> np.ndarray:
@@ -150,6 +153,7 @@ def _indexes(records: list[Record], splits: list[str], size: int, root: Path) ->
         "segments": [f"segments/{record.name}" for record in records],
     }
     labels = {"positives": [record.labels for record in records]}
+    themes = {"positives": [[*record.labels, record.theme] for record in records]}
     relations = {
         "positives": [record.predicates for record in records],
         "triplets": [
@@ -160,6 +164,7 @@ def _indexes(records: list[Record], splits: list[str], size: int, root: Path) ->
     return {
         "objects": Index.build({**columns, **labels}, LABELS, root, OBJECT_SPACE),
         "relations": Index.build({**columns, **relations}, RELATIONS, root, OBJECT_SPACE),
+        "themes": Index.build({**columns, **themes}, THEMED, root, OBJECT_SPACE),
     }
 
 
