@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cotag.data.splits import Roles
 from cotag.errors import SettingError, listing
 from cotag.models.tagger import head_needs
-from cotag.recipe import Recipe, TrainSettings
+from cotag.recipe import Recipe, Settings, TrainSettings
 from cotag.registry import AUGMENTATIONS, HEADS, LOSSES, OPTIMIZERS, SCHEDULES
 
 LOOP_SETTINGS = (
     *("batch_size", "learning_rate", "optimizer_args", "schedule", "schedule_args"),
     *("warmup_epochs", "clip_norm", "patience", "ema"),
 )
+# Which settings the kinds of a graph use.
+GRAPH_USES = {
+    "reweighted": ("tau", "p", "axis"),
+    "binary": ("tau",),
+    "symmetric": ("tau",),
+    "conditional": (),
+    "identity": (),
+}
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -55,10 +61,14 @@ def _check_knowledge(recipe: Recipe) -> None:
     """Refuse settings of a graph or of vectors that the head does not use, or that its kind does not."""
     needs, head = head_needs(recipe.model.head), recipe.model.head
     for name, given in (("graph", recipe.graph), ("vectors", recipe.vectors)):
-        changed = [key for key, value in given if value != type(given).model_fields[key].default]
+        changed = _changed(given)
         if changed and name not in needs:
             users = listing(other for other in HEADS.names() if name in head_needs(other))
             raise SettingError(f"{name}.{changed[0]}: head {head} uses no {name}; leave it out, or choose {users}")
+    used = ("kind", "unknown", *GRAPH_USES[recipe.graph.kind])
+    unused = [name for name in _changed(recipe.graph) if name not in used]
+    if unused:
+        raise SettingError(f"graph.{unused[0]}: a graph of kind {recipe.graph.kind} does not use it; leave it out")
     if recipe.vectors.size is not None and recipe.vectors.source not in ("random", "learned"):
         raise SettingError(
             f"vectors.size = {recipe.vectors.size}: vectors of source {recipe.vectors.source} have their own size; "
@@ -66,10 +76,14 @@ def _check_knowledge(recipe: Recipe) -> None:
         )
 
 
+def _changed(given: Settings) -> list[str]:
+    """The settings of a group that are not as they are by default."""
+    return [key for key, value in given if value != type(given).model_fields[key].default]
+
+
 def _refuse_unused(given: TrainSettings, names: tuple[str, ...], by: str, other: str) -> None:
     """Refuse settings that were changed and would be ignored."""
-    defaults: dict[str, Any] = TrainSettings().model_dump()
-    changed = [f"train.{name}" for name in names if getattr(given, name) != defaults[name]]
+    changed = [f"train.{name}" for name in _changed(given) if name in names]
     if changed:
         raise SettingError(f"{' and '.join(changed)}: {by} does not use it; leave it out, or choose {other}")
 

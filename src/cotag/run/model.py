@@ -73,7 +73,9 @@ def as_tensor(graph: LabelGraph) -> torch.Tensor:
     """The normalized matrix of a graph as heads take it: float32, sparse, (K, K)."""
     found = graph.normalized().tocoo()
     places = torch.from_numpy(np.stack([found.row, found.col]).astype(np.int64))
-    return torch.sparse_coo_tensor(places, torch.from_numpy(found.data.astype(np.float32)), found.shape).coalesce()
+    return torch.sparse_coo_tensor(
+        places, torch.from_numpy(found.data.astype(np.float32)), found.shape, check_invariants=True
+    ).coalesce()
 
 
 def _said(vectors: LabelVectors) -> str:
