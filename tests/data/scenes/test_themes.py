@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from cotag.data.read import read
-from cotag.data.scenes.layout import make_scene
 from cotag.data.scenes.reader import KNOWN, read_scenes
+from cotag.data.scenes.sample import THEMES
 from cotag.data.scenes.themes import known_on
-from cotag.data.scenes.vocabulary import LABELS, THEME_NAMES, THEMED
+from cotag.data.scenes.vocabulary import LABELS, SHAPES, THEME_NAMES, THEMED, background_label
 from cotag.errors import SettingError
 from cotag.types.index import Index
 
 COUNT, SIDE, SEED = 150, 64, 3
-THEMES = slice(len(LABELS), len(THEMED))
+PLACES = slice(len(LABELS), len(THEMED))
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +49,18 @@ def test_the_labels_are_those_of_objects_and_then_the_themes() -> None:
     assert [THEMED.id(name) for name in THEME_NAMES] == [30, 31, 32, 33, 34, 35]
 
 
-def test_every_scene_has_the_theme_it_was_drawn_from(whole: Index) -> None:
+def test_every_scene_has_one_theme_and_only_shapes_and_a_background_of_it(whole: Index) -> None:
     assert whole.label_space == THEMED
-    found = whole.targets()[:, THEMES]
-    assert (found.sum(axis=1) == 1).all()
-    for row in range(25):
-        assert THEME_NAMES[int(found[row].argmax())] == make_scene(SEED, row, SIDE).theme
+    backgrounds = {name for name, group in zip(THEMED.names, THEMED.groups or (), strict=True) if group == "background"}
+    found = set()
+    for labels in whole.table["positives"].to_pylist():
+        names = {THEMED.names[label] for label in labels}
+        (name,) = names & set(THEME_NAMES)
+        theme = THEMES[name]
+        assert names & set(SHAPES) <= set(theme.shapes)
+        assert names & backgrounds <= {background_label(kind) for kind in theme.backgrounds}
+        found.add(name)
+    assert len(found) >= 5
 
 
 def test_what_is_seen_is_as_in_the_view_of_objects(drawn: Path) -> None:
@@ -81,8 +87,8 @@ def test_only_training_images_hide_themes_and_they_hide_nothing_else(drawn: Path
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
 def test_each_theme_is_known_on_its_share_present_or_not(share: float) -> None:
     index, count = many(20_000), 18_000
-    whole = index.targets()[index.rows_of("train")][:, THEMES]
-    known = known_on(index, share, 0).split("train").targets()[:, THEMES] != -1
+    whole = index.targets()[index.rows_of("train")][:, PLACES]
+    known = known_on(index, share, 0).split("train").targets()[:, PLACES] != -1
     error = np.sqrt(share * (1 - share) / count)
     assert (np.abs(known.mean(axis=0) - share) < 4 * error).all()
     for name in ("night", "sea"):
