@@ -33,21 +33,21 @@ def scores_of(logits: np.ndarray, targets: np.ndarray) -> Scores:
 
 
 def test_the_common_scale_by_hand() -> None:
-    targets = np.array([[0], [1], [1], [0], [1], [0], [-1]])
-    first = np.array([[0.0], [5.0], [6.0], [4.0], [4.0], [9.0], [3.0]])
-    other = np.exp(first)
-    # absent at 0, 4 and 9 stand at 0.5, 1.5 and 2.5; 4 is tied with one; 5 and 6 lie between the last two
-    wanted = [[0.5], [1.5 + 1 / 3], [1.5 + 2 / 3], [1.5], [1.5], [2.5], [0]]
-    for found in common_scale(first, other, targets):
-        assert found == pytest.approx(np.array(wanted))
+    targets = np.array([[0], [1], [1], [0], [1], [0], [1], [-1]])
+    first = np.array([[0.0], [5.0], [6.0], [4.0], [4.0], [9.0], [1.0], [3.0]])
+    # in order: absent; present; absent and present, tied; present; present; absent. The four present count half
+    wanted = [[0.5], [3.25], [3.75], [2.25], [2.25], [4.5], [1.25], [0]]
+    for found in common_scale(first, np.exp(first), targets):
+        assert found.tolist() == wanted
 
 
-def test_the_common_scale_ends_where_no_absent_image_is_left() -> None:
-    targets, scores = np.array([[1], [0], [1], [1]]), np.array([[-3.0], [0.0], [2.0], [2.0]])
-    found, _ = common_scale(scores, scores, targets)
-    assert found[:, 0].tolist() == [0, 0.5, 1, 1]
-    found, _ = common_scale(scores, scores, np.ones_like(targets))
-    assert found[:, 0].tolist() == pytest.approx([-0.25, 0, 0.25, 0.25])
+def test_a_label_of_one_or_two_images_is_measured_by_the_others() -> None:
+    scores = np.array([[-3.0], [0.0], [2.0], [2.0], [5.0]])
+    for targets, wanted in (([0, 0, 1, 0, 1], [0.5, 1.5, 2.5, 2.5, 3]), ([0, 1, 0, -1, 0], [0.5, 1, 1.5, 0, 2.5])):
+        found, _ = common_scale(scores, scores, np.array(targets)[:, None])
+        assert found[:, 0] == pytest.approx(wanted, abs=1e-5)
+    found, _ = common_scale(scores[:2], scores[:2], np.ones((2, 1)))
+    assert found[0, 0] < found[1, 0]
 
 
 def test_the_common_scale_keeps_average_precision_and_forgets_the_scores_scale() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -107,8 +107,8 @@ def compare(
     of each image change places or not, by a coin, ``resamples`` times over. The p-value is the share of swaps with a
     difference as large as the one found, or larger; corrected by Holm's method it decides the verdict, at 1 - level.
     The interval holds the differences that the swaps would not reject: it leaves out 0 exactly where the verdict
-    names a winner. The baseline is one that was chosen before the numbers were seen: the best of many methods is
-    better than most of its equals.
+    names a winner. Choose the baseline before the numbers are seen: the best of many equal methods, chosen after, is
+    told apart from some of them too often.
 
     Source: E. W. Noreen, "Computer-Intensive Methods for Testing Hypotheses", 1989 (approximate randomization).
     Differs: scores are swapped on a scale that both methods share (``swapping.common_scale``).
@@ -141,18 +141,25 @@ def compare(
     value = {name: float(judged_numbers(rows[name], protocol, once, (metric,))[metric][0]) for name in rows}
     swapped = [swapped_differences(rows[baseline], rows[name], metric, protocol, resamples, seed) for name in others]
     by = [value[name] - value[baseline] for name in others]
-    p = [swap_p_value(difference, swapped_R) for difference, swapped_R in zip(by, swapped, strict=True)]
-    corrected, levels = holm(p), holm_levels(p, level)
-    differences = []
-    for place, name in enumerate(others):
-        interval = swap_interval(by[place], swapped[place], levels[place])
-        told = _rejected(corrected[place], level)
-        verdict = VERDICTS[0 if by[place] > 0 else 1] if told else VERDICTS[2]
-        differences.append(Difference(name, value[name], by[place], interval, p[place], corrected[place], verdict))
+    tested = zip(others, by, _tested(by, swapped, level), strict=True)
+    differences = [Difference(name, value[name], difference, *found) for name, difference, found in tested]
     said = list(dict.fromkeys(describe_given(decisions.get(name), protocol) for name in matched))
     told_as = protocol.describe() + (f"; {' / '.join(said)}" if metric in RATES else "")
     method = _method(resamples, seed, level, len(others))
     return Comparison(metric, told_as, method, baseline, value[baseline], len(first), differences)
+
+
+def _tested(
+    differences: Sequence[float], swapped: Sequence[np.ndarray], level: float
+) -> Iterator[tuple[Interval, float, float, str]]:
+    """Interval, p-value, the same corrected, and verdict of each difference."""
+    p_values = [swap_p_value(*pair) for pair in zip(differences, swapped, strict=True)]
+    columns = zip(differences, swapped, p_values, holm(p_values), holm_levels(p_values, level), strict=True)
+    for difference, swapped_R, p, p_corrected, own_level in columns:
+        verdict = VERDICTS[2]
+        if _rejected(p_corrected, level):
+            verdict = VERDICTS[0 if difference > 0 else 1]
+        yield swap_interval(difference, swapped_R, own_level), p, p_corrected, verdict
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

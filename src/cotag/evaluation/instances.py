@@ -63,7 +63,8 @@ class Instances:
             if boxes.shape != (count, 4):
                 raise ScoresError(f"boxes of shape {boxes.shape}; give x, y, width and height in pixels for each")
             whole = np.isfinite(boxes) & ((boxes >= 0) | (np.arange(4) < 2))
-            self._require(np.asarray(whole.all(axis=1)), "box", boxes, "give x, y, width and height, finite and of no negative size")
+            said = "give x, y, width and height, finite and of no negative size"
+            self._require(np.asarray(whole.all(axis=1)), "box", boxes, said)
         for name in ("scores", "areas"):
             if (column := getattr(self, name)) is not None:
                 self._require(np.isfinite(column), name[:-1], column, "give a finite number")

@@ -12,6 +12,8 @@ from cotag.evaluation.weighted import halved_average_precisions
 
 # What is held of the swaps at once, in numbers.
 MOST_SWAPS = 2**25
+# Of an image with the label: two of them with nothing between stay apart.
+LEAST_WEIGHT = 1e-6
 
 
 def swapped_differences(
@@ -61,37 +63,30 @@ def _rate_differences(
 def common_scale(first_NK: np.ndarray, other_NK: np.ndarray, targets_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The scores of two methods, of whatever kind, on one scale for each label; float64 (N, K) both.
 
-    A score becomes the number of images without the label that are scored lower, so that it keeps its place among
-    the others and its ties, and AP stays what it was. The images without the label are the measure because they are
-    the many: ranks among all images would let a label's few positives move the scale that they are compared on.
+    A score becomes the number of known images that are scored lower, and half of those scored the same, where an image
+    with the label counts for 1 - 2 / n of one (n have it). So scores keep their order and their ties, and AP stays
+    what it was. A few images with the label would move the scale that they are compared on; many are what fixes it
+    at its top, where the others are thin.
 
     Args:
         targets_NK: 1 present, 0 absent, -1 unknown; what is unknown becomes 0.
     """
-    found = tuple(np.zeros(targets_NK.shape) for _ in range(2))
+    first, other = np.zeros(targets_NK.shape), np.zeros(targets_NK.shape)
     for k in range(targets_NK.shape[1]):
         known = np.flatnonzero(targets_NK[:, k] >= 0)
-        absent = targets_NK[known, k] == 0
-        for scores_NK, scaled_NK in zip((first_NK, other_NK), found, strict=True):
-            scaled_NK[known, k] = _among_absent(scores_NK[known, k], absent)
-    return found[0], found[1]
+        present = targets_NK[known, k] == 1
+        weight = np.where(present, max(LEAST_WEIGHT, 1 - 2 / max(present.sum(), 1)), 1)
+        first[known, k] = _place(first_NK[known, k], weight)
+        other[known, k] = _place(other_NK[known, k], weight)
+    return first, other
 
 
-def _among_absent(score_N: np.ndarray, absent: np.ndarray) -> np.ndarray:
-    """How many absent images are scored lower, and half of those scored the same; float64 (N,).
-
-    Several scores of present images between two absent ones lie evenly between the two.
-    """
+def _place(score_N: np.ndarray, weight_N: np.ndarray) -> np.ndarray:
+    """The weight of what is scored lower, and half of that of what is scored the same; float64 (N,)."""
     distinct, place_N = np.unique(score_N, return_inverse=True)
-    held = np.bincount(place_N[absent], minlength=len(distinct))
-    below = np.cumsum(held) - held
-    gap = held == 0
-    # Among absent images one apart, the gap above the b-th of them reaches from b - 1/2 to b + 1/2.
-    starts = np.searchsorted(below[gap], below[gap])
-    sizes = np.searchsorted(below[gap], below[gap], side="right") - starts
-    value = below + held / 2
-    value[gap] += (np.arange(gap.sum()) - starts + 1) / (sizes + 1) - 0.5
-    return value[place_N]
+    held = np.bincount(place_N, weight_N, minlength=len(distinct))
+    found: np.ndarray = (np.cumsum(held) - held / 2)[place_N]
+    return found
 
 
 def _coins(images: int, swaps: int, seed: int) -> Iterator[np.ndarray]:
