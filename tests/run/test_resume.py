@@ -116,10 +116,10 @@ def stopped(
     """Train until ``error`` is raised where the checkpoint of an epoch should be written; what was said."""
     save = Checkpoints.save_last
 
-    def save_until(self: Checkpoints, model: object, optimizer: object, state: object) -> None:
+    def save_until(self: Checkpoints, model: object, optimizer: object, state: object, *average: object) -> None:
         if state.epoch == epoch:  # type: ignore[attr-defined]
             raise error
-        save(self, model, optimizer, state)  # type: ignore[arg-type]
+        save(self, model, optimizer, state, *average)  # type: ignore[arg-type]
 
     said = Said()
     with monkeypatch.context() as patch:

@@ -78,7 +78,8 @@ def _check_knowledge(recipe: Recipe) -> None:
 
 def _changed(given: Settings) -> list[str]:
     """The settings of a group that are not as they are by default."""
-    return [key for key, value in given if value != type(given).model_fields[key].default]
+    usual = dict(type(given)())
+    return [key for key, value in given if value != usual[key]]
 
 
 def _refuse_unused(given: TrainSettings, names: tuple[str, ...], by: str, other: str) -> None:
