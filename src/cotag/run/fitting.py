@@ -23,7 +23,7 @@ from cotag.run.checks import fold_count
 from cotag.run.folder import RunFolder
 from cotag.training.checkpoint import Checkpoints
 from cotag.training.criterion import Criterion, masked_mean
-from cotag.training.features import FeatureBatches, compute_features
+from cotag.training.features import FeatureBatches, FeatureSet, compute_features
 from cotag.training.head_fit import (
     CachedHead,
     Chosen,
@@ -117,18 +117,9 @@ def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, 
     found = compute_features(tagger, index, rows, progress, recipe.data.bad_images, recipe.data.workers, device=device)
     extracted = time.monotonic()
     progress.say(f"features: {found.computed} images through the backbone, {len(found.rows) - found.computed} at hand")
-    parts = {}
-    for role, difficult in (("train", recipe.data.difficult), ("choose", "unknown"), ("test", "unknown")):
-        part = found.of(getattr(roles, role))
-        require_positives(role, index, part.rows)
-        parts[role] = Part(part, index.targets(part.rows, difficult))
+    parts = parts_of(found, index, roles, recipe)
     tagger.head.to("cpu")
-    folds_N = None
-    count = fold_count(recipe, roles, FOLDS)
-    if count is not None:
-        both = np.concatenate([parts["train"].features.rows, parts["choose"].features.rows])
-        folds_N = stratified_folds(index, both, count, given.seed)
-    chosen = _fit_head(tagger, parts, recipe, folds_N, progress)
+    chosen = fit_head(tagger.head, parts, recipe, folds_of(parts, index, roles, recipe), progress)
     fitted = time.monotonic()
     model = CachedHead(tagger.head)
     test = parts["test"]
@@ -143,15 +134,46 @@ def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, 
     return Fitted(scores, chosen.history, seconds, found.skipped, chosen.weight_decay)
 
 
-def _fit_head(
-    tagger: Tagger, parts: dict[str, Part], recipe: Recipe, folds_N: np.ndarray | None, progress: Progress
+def parts_of(found: FeatureSet, index: Index, roles: Roles, recipe: Recipe) -> dict[str, Part]:
+    """The features and targets of the images that train, choose and test, by role.
+
+    Raises:
+        DataError: none of the images of a role has a label.
+    """
+    parts = {}
+    for role, difficult in (("train", recipe.data.difficult), ("choose", "unknown"), ("test", "unknown")):
+        part = found.of(getattr(roles, role))
+        require_positives(role, index, part.rows)
+        parts[role] = Part(part, index.targets(part.rows, difficult))
+    return parts
+
+
+def folds_of(parts: dict[str, Part], index: Index, roles: Roles, recipe: Recipe) -> np.ndarray | None:
+    """The fold of each image that trains or chooses, in this order; None where a part of them chooses."""
+    count = fold_count(recipe, roles, FOLDS)
+    if count is None:
+        return None
+    both = np.concatenate([parts["train"].features.rows, parts["choose"].features.rows])
+    return stratified_folds(index, both, count, recipe.train.seed)
+
+
+def fit_head(
+    head: nn.Module, parts: dict[str, Part], recipe: Recipe, folds_N: np.ndarray | None, progress: Progress
 ) -> Chosen:
+    """Fit a head on cached features as the recipe says; its weights are set."""
     given = recipe.train
     train, choose = parts["train"], parts["choose"]
     if given.optimizer == "lbfgs":
         how = Solver(given.weight_decay, given.choose_by, given.refit, given.epochs, folds_N)
-        return solve_head(tagger.head, train, choose, how, judge)
-    loop = HeadLoop(
+        return solve_head(head, train, choose, how, judge)
+    start_at_base_rate(head, train.targets_NK)
+    return descend_head(head, train, choose, given.weight_decay, judge, head_loop(recipe), given.refit, progress)
+
+
+def head_loop(recipe: Recipe) -> HeadLoop:
+    """How the training loop fits a head, as the recipe says."""
+    given = recipe.train
+    return HeadLoop(
         _loop(recipe),
         lambda groups: OPTIMIZERS.build(given.optimizer, groups, **given.optimizer_args),
         lambda: LOSSES.build(given.loss, **given.loss_args),
@@ -160,8 +182,6 @@ def _fit_head(
         given.learning_rate,
         given.seed,
     )
-    _start_at_base_rate(tagger, train.targets_NK)
-    return descend_head(tagger.head, train, choose, given.weight_decay, judge, loop, given.refit, progress)
 
 
 def fit_end_to_end(
@@ -193,7 +213,7 @@ def fit_end_to_end(
     if given.norm_statistics == "batch" and recipe.model.weights != "none" and are_folded(tagger.backbone):
         progress.say("the weights' batch norms hold no statistics (they were folded): set train.norm_statistics=frozen")
     if not resume:
-        _start_at_base_rate(tagger, index.targets(roles.train, recipe.data.difficult))
+        start_at_base_rate(tagger.head, index.targets(roles.train, recipe.data.difficult))
     tagger.to(memory_format=torch.channels_last)
     groups = parameter_groups(tagger, given.learning_rate, given.backbone_rate, _number(given.weight_decay))
     trainer = Trainer(
@@ -227,9 +247,9 @@ def _loop(recipe: Recipe) -> LoopSettings:
     )
 
 
-def _start_at_base_rate(tagger: Tagger, targets_NK: np.ndarray) -> None:
+def start_at_base_rate(head: nn.Module, targets_NK: np.ndarray) -> None:
     """Let a head that can begin at the labels' shares of positives do so."""
-    start: Callable[[torch.Tensor], None] | None = getattr(tagger.head, "start_from", None)
+    start: Callable[[torch.Tensor], None] | None = getattr(head, "start_from", None)
     if start is not None:
         positives, known = (targets_NK == 1).sum(0), (targets_NK >= 0).sum(0)
         start(torch.from_numpy((positives + 0.5) / (known + 1)).float())
