@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cotag.evaluation.metrics import average_precisions
+from cotag.models.heads.csra import ResidualAttentionHead
+from cotag.models.heads.gcn import GraphHead
+from cotag.models.heads.linear import LinearHead
+from cotag.registry import LOSSES, OPTIMIZERS
+from cotag.training import head_fit, together
+from cotag.training.features import FeatureSet
+from cotag.training.head_fit import Chosen, HeadLoop, Part, descend_head
+from cotag.training.schedules import constant, cosine
+from cotag.training.together import Fit, fit_together, together_key
+from cotag.training.trainer import LoopSettings
+from cotag.types.progress import Silent
+
+WIDTH, LABELS, SIZE = 12, 4, 5
+
+
+def part(count: int, seed: int) -> Part:
+    """Features that say something of the labels, a tenth of which is unknown."""
+    random = np.random.default_rng(seed)
+    truth = np.random.default_rng(99).normal(size=(WIDTH, LABELS))
+    features = random.normal(size=(count, WIDTH)).astype(np.float32)
+    targets = (features @ truth + 2 * random.normal(size=(count, LABELS)) > 1).astype(np.int8)
+    targets[random.random(targets.shape) < 0.1] = -1
+    return Part(FeatureSet(features, 1000 * seed + np.arange(count), {}, 0), targets)
+
+
+def judge(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    losses = np.logaddexp(0, logits) - logits * (targets == 1)
+    return {
+        "val_mAP": float(np.nanmean(average_precisions(logits, targets))),
+        "val_loss": float(losses[targets >= 0].mean()),
+    }
+
+
+def loop(
+    seed: int = 0, rate: float = 0.02, epochs: int = 5, optimizer: str = "adamw", loss: str = "bce", **settings: Any
+) -> HeadLoop:
+    def make(groups: Any) -> torch.optim.Optimizer:
+        found: torch.optim.Optimizer = OPTIMIZERS.build(optimizer, groups)
+        return found
+
+    given = LoopSettings(epochs, **{"warmup_epochs": 1.0, **settings})
+    return HeadLoop(given, make, lambda: LOSSES.build(loss), cosine(), 16, rate, seed)
+
+
+def linear(seed: int) -> LinearHead:
+    torch.manual_seed(seed)
+    return LinearHead(WIDTH, LABELS)
+
+
+def gcn(seed: int, widths: Sequence[int] = (7,), learn_vectors: bool = False) -> GraphHead:
+    torch.manual_seed(seed)
+    graph = torch.rand(LABELS, LABELS) * (torch.rand(LABELS, LABELS) < 0.6) + torch.eye(LABELS)
+    vectors = torch.randn(LABELS, SIZE)
+    return GraphHead(WIDTH, LABELS, graph.to_sparse(), vectors, widths, pooling="avg", learn_vectors=learn_vectors)
+
+
+SAME, OTHER = (part(60, 1), part(40, 2)), (part(63, 3), part(37, 4))
+
+
+def fits(
+    make: Any, refit: bool = True, parts: Sequence[Any] = (SAME, SAME, OTHER, OTHER), decay: Any = None, **settings: Any
+) -> list[Fit]:
+    """Fits that differ in seed, learning rate, weight decay and images."""
+    return [
+        Fit(
+            make(seed), *pair, 0.01 * seed if decay is None else decay,
+            loop(seed % 3, 0.02 * (1 + seed), **settings), refit,
+        )
+        for seed, pair in enumerate(parts)
+    ]  # fmt: skip
+
+
+def assert_as_alone(given: Sequence[Fit]) -> list[Chosen]:
+    alone = [copy.deepcopy(fit) for fit in given]
+    assert len({together_key(fit) for fit in given}) == 1
+    found = fit_together(given, judge, Silent())
+    for fit, own, chosen in zip(given, alone, found, strict=True):
+        assert isinstance(chosen, Chosen), chosen
+        expected = descend_head(own.head, own.train, own.choose, own.weight_decay, judge, own.how, own.refit, Silent())
+        assert chosen.weight_decay == expected.weight_decay
+        assert chosen.rows.tolist() == expected.rows.tolist()
+        np.testing.assert_allclose(chosen.logits_MK, expected.logits_MK, atol=1e-4)
+        for mine, theirs in zip(chosen.history, expected.history, strict=True):
+            assert mine == pytest.approx({k: v for k, v in theirs.items() if k != "seconds"}, abs=1e-4)
+        for key, value in own.head.state_dict().items():
+            np.testing.assert_allclose(fit.head.state_dict()[key], value, atol=1e-4, err_msg=key)
+    return [chosen for chosen in found if isinstance(chosen, Chosen)]
+
+
+@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("make", [linear, gcn])
+def test_each_ends_as_it_would_alone(make: Any, optimizer: str, refit: bool) -> None:
+    found = assert_as_alone(fits(make, refit, optimizer=optimizer, clip_norm=0.05))
+    best = [max(range(6), key=lambda epoch: chosen.history[epoch]["val_mAP"]) for chosen in found]
+    assert len(set(best)) > 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"loss": "asymmetric"}, {"ema": 0.9}, {"patience": 1}, {"choose_by": "loss"}, {"decay": "auto"}]
+)
+def test_each_ends_as_it_would_alone_with_other_settings(settings: dict[str, Any]) -> None:
+    assert_as_alone(fits(linear, **settings))
+
+
+@pytest.mark.parametrize("learn_vectors", [False, True])
+@pytest.mark.parametrize("widths", [(), (7,), (3, 9)])
+def test_graph_heads_of_any_depth(widths: tuple[int, ...], learn_vectors: bool) -> None:
+    assert_as_alone(fits(lambda seed: gcn(seed, widths, learn_vectors)))
+
+
+def test_the_same_images_and_order_for_all() -> None:
+    one = [replace(fit, how=replace(fit.how, seed=0, schedule=constant())) for fit in fits(gcn, parts=[SAME] * 3)]
+    assert_as_alone(one)
+
+
+def test_every_decay_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (head_fit, together):
+        monkeypatch.setattr(module, "DECAYS", (0.0, 0.01, 100.0))
+    given = fits(linear, decay="auto", parts=[SAME, OTHER])
+    found = assert_as_alone(given)
+    assert [len(chosen.history) for chosen in found] == [18, 18]
+
+
+def test_one_that_fails_leaves_the_others() -> None:
+    given = fits(linear, optimizer="sgd")
+    given[1] = replace(given[1], how=replace(given[1].how, learning_rate=1e30))
+    healthy = [copy.deepcopy(fit) for number, fit in enumerate(given) if number != 1]
+    found = fit_together(given, judge, Silent())
+    assert isinstance(found[1], together.NonFiniteLoss)
+    assert "lower train.learning_rate" in str(found[1])
+    expected = fit_together(healthy, judge, Silent())
+    for chosen, other in zip([found[0], *found[2:]], expected, strict=True):
+        assert isinstance(chosen, Chosen)
+        assert isinstance(other, Chosen)
+        np.testing.assert_allclose(chosen.logits_MK, other.logits_MK, atol=1e-4)
+
+
+def test_what_cannot_be_fitted_together() -> None:
+    def key(head: nn.Module, **settings: Any) -> Any:
+        return together_key(Fit(head, *SAME, 0.0, loop(**settings), True))
+
+    assert key(linear(0)) == key(linear(1)) is not None
+    assert key(linear(0)) != key(linear(0), epochs=6)
+    assert key(gcn(0)) == key(gcn(1))
+    assert key(gcn(0)) != key(gcn(0, (8,)))
+    assert key(gcn(0)) != key(gcn(0, learn_vectors=True))
+    assert key(LinearHead(WIDTH, LABELS, dropout=0.1)) is None
+    assert key(LinearHead(WIDTH, LABELS, "gem")) is None
+    assert key(ResidualAttentionHead(WIDTH, LABELS)) is None
