@@ -2,9 +2,9 @@
 
     python benchmarks/head_quality.py --shared ../shared/data --data coco604 --seeds 5
 
-Every head is fitted on the training images and judged on the test images. Its learning rate and weight
-decay are chosen once, on the images that choose for seed 0; for each seed, other images choose the epoch, and the head
-is then fitted again on all training images for as many. The linear heads are solved, their strength chosen by 5 folds. A
+Every head is fitted on the training images and judged on the test images. Its learning rate and weight decay are
+chosen once, on the images that choose for seed 0; for each seed, other images choose the epoch, and the head is then
+fitted again on all training images for as many. The linear heads are solved, their strength chosen by 5 folds. A
 difference is the mean over seeds; its interval is over the images that judge, found as by ``cotag compare``.
 
 ``--data themes`` is the case where the graph must help: the drawn scenes' themes, which no picture shows, each known
