@@ -141,7 +141,6 @@ def test_the_model_of_a_run_folder(folder: Path) -> None:
     assert model_folder(folder) == folder
 
 
-def test_the_weights_may_be_read_by_whoever_may_read_the_settings(tmp_path: Path) -> None:
-    save_tagger(tagger(), tmp_path / "model", {}, {})
-    modes = {(tmp_path / "model" / name).stat().st_mode for name in (SETTINGS, WEIGHTS)}
+def test_the_weights_may_be_read_by_whoever_may_read_the_settings(folder: Path) -> None:
+    modes = {(folder / name).stat().st_mode for name in (SETTINGS, WEIGHTS)}
     assert len(modes) == 1
