@@ -13,8 +13,8 @@ from PIL import Image
 from cotag.data.table import read_table
 from cotag.errors import ImageError
 from cotag.models.tagger import Tagger, build_tagger
-from cotag.training import features
-from cotag.training.features import FeatureBank, FeatureBatches, FeatureSet, bank_folder, compute_features
+from cotag.training import extraction
+from cotag.training.features import FeatureBatches, FeatureSet, bank_about, bank_folder, compute_features
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 from cotag.types.progress import Silent
@@ -38,6 +38,10 @@ def tagger_of(pooling: str = "avg", seed: int = 0, image_size: int = 32, **setti
     space = LabelSpace(("a", "b"))
     prepare = {"image_size": image_size, **settings}
     return build_tagger(space, "test_resnet", "linear", head_args={"pooling": pooling}, preprocessing=prepare).eval()
+
+
+def folder_of(tagger: Tagger, reads: str = "avg") -> Path:
+    return bank_folder(bank_about(tagger, reads))
 
 
 def extract(tagger: Tagger, index: Index, rows: Any = None, bad_images: str = "stop", batch: int = 4) -> FeatureSet:
@@ -134,26 +138,25 @@ def test_an_image_of_another_data_set_is_known_by_its_bytes(drawn: Drawn, tmp_pa
     ids=str,
 )
 def test_another_backbone_or_preprocessing_has_another_folder(other: dict[str, Any]) -> None:
-    first, second = (bank_folder(tagger, str(tagger.head.reads)) for tagger in (tagger_of(), tagger_of(**other)))
+    first, second = (folder_of(tagger, str(tagger.head.reads)) for tagger in (tagger_of(), tagger_of(**other)))
     assert first != second
     again = tagger_of()
     again.head = tagger_of(seed=3).head
-    assert bank_folder(again, "avg") == first
+    assert folder_of(again) == first
 
 
 def test_another_architecture_has_another_folder() -> None:
     other = build_tagger(LabelSpace(("a",)), "test_efficientnet", "linear", preprocessing={"image_size": 32})
-    folder = bank_folder(other, "avg")
+    folder = folder_of(other)
     assert folder.name.startswith("test_efficientnet-avg-")
-    assert folder != bank_folder(tagger_of(), "avg")
-    assert (folder / "about.json").is_file()
+    assert folder != folder_of(tagger_of())
 
 
 # Interruptions and damage
 
 
 def parts_of(tagger: Tagger) -> list[Path]:
-    return sorted(bank_folder(tagger, "avg").glob("part-*"))
+    return sorted(folder_of(tagger).glob("part-*"))
 
 
 class Stopped(BaseException):
@@ -162,7 +165,7 @@ class Stopped(BaseException):
 
 def test_interrupted_it_goes_on_from_what_was_computed(drawn: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
     index, tagger = drawn(11), tagger_of()
-    monkeypatch.setattr(features, "PART_IMAGES", 4)
+    monkeypatch.setattr(extraction, "PART_IMAGES", 4)
     forward, passes = tagger.backbone.forward, []
 
     def stopping(images: torch.Tensor) -> Any:
@@ -186,8 +189,8 @@ def test_interrupted_it_goes_on_from_what_was_computed(drawn: Drawn, monkeypatch
 def test_parts_have_their_size(drawn: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
     index, tagger = drawn(10), tagger_of()
     whole = extract(tagger, index).features
-    shutil.rmtree(bank_folder(tagger, "avg"))
-    monkeypatch.setattr(features, "PART_IMAGES", 3)
+    shutil.rmtree(folder_of(tagger))
+    monkeypatch.setattr(extraction, "PART_IMAGES", 3)
     found = extract(tagger, index, batch=2)
     assert sorted(len(np.load(part / "features.npy")) for part in parts_of(tagger)) == [2, 4, 4]
     np.testing.assert_allclose(found.features, whole, rtol=1e-4, atol=1e-5)
@@ -214,7 +217,7 @@ def shorten(path: Path) -> None:
 def test_a_damaged_part_is_computed_anew(
     drawn: Drawn, monkeypatch: pytest.MonkeyPatch, name: str, damage: Callable[[Path], None]
 ) -> None:
-    monkeypatch.setattr(features, "PART_IMAGES", 2)
+    monkeypatch.setattr(extraction, "PART_IMAGES", 2)
     index, tagger = drawn(4), tagger_of()
     first = extract(tagger, index, batch=2)
     damage(parts_of(tagger)[0] / name)
@@ -222,19 +225,6 @@ def test_a_damaged_part_is_computed_anew(
     assert second.computed == 2
     assert np.array_equal(second.features, first.features)
     assert extract(tagger, index).computed == 0
-
-
-def test_two_at_once_do_not_disturb_each_other(drawn: Drawn) -> None:
-    index, tagger = drawn(6), tagger_of()
-    folder = bank_folder(tagger, "avg")
-    early, late = FeatureBank(folder), FeatureBank(folder)
-    digests, _ = features.digest_images(index, np.arange(6), "stop")
-    early.add([digests[0], digests[1]], np.array([[0.0], [1.0]], dtype=np.float32))
-    late.add([digests[1], digests[2]], np.array([[1.0], [2.0]], dtype=np.float32))
-    assert digests[2] in late
-    assert digests[2] not in early
-    both = FeatureBank(folder)
-    assert both.get([digests[2], digests[0], digests[1], digests[0]]).tolist() == [[2.0], [0.0], [1.0], [0.0]]
 
 
 # Bad images

@@ -59,10 +59,14 @@ class ImageRows(Dataset[Sample]):
         except ImageError as error:
             return row, None, str(error)
         if self.augmentations:
-            random = np.random.default_rng((self.seed, epoch, row))
+            random = self.random(epoch, row)
             for augment in self.augmentations:
                 image = augment(image, random)
         return row, self.preprocessing(image), ""
+
+    def random(self, epoch: int, row: int) -> np.random.Generator:
+        """The random numbers of the augmentations of a row."""
+        return np.random.default_rng((self.seed, epoch, row))
 
 
 class BatchOrder:

@@ -234,12 +234,7 @@ def descend_head(
 
 def joined(first: Part, second: Part) -> Part:
     """The images of both."""
-    features = FeatureSet(
-        np.concatenate([first.features.features, second.features.features]),
-        np.concatenate([first.features.rows, second.features.rows]),
-        first.features.skipped,
-        first.features.computed,
-    )
+    features = first.features.joined(second.features)
     return Part(features, np.concatenate([first.targets_NK, second.targets_NK]))
 
 

@@ -1,0 +1,100 @@
+"""Cached features of an Index's images, and batches of them for the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cotag.data.loader import BatchOrder
+from cotag.models.features import Features
+from cotag.training.stored_rows import Rows, joined_rows, part_of
+from cotag.types.batch import Batch
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of images of an Index.
+
+    Attributes:
+        features: float (N, D) pooled, or (N, D, H, W) maps, which lie on disk; of the first view where there are
+            several.
+        rows: the N rows of the Index.
+        skipped: rows that could not be read, with the reason.
+        computed: how many went through the backbone now; the others came from the bank.
+        more_views: the features of further augmented views of the same images.
+    """
+
+    features: Rows
+    rows: np.ndarray
+    skipped: dict[int, str]
+    computed: int
+    more_views: tuple[Rows, ...] = ()
+
+    @property
+    def views(self) -> int:
+        """The number of views."""
+        return 1 + len(self.more_views)
+
+    def view(self, number: int) -> Rows:
+        """The features of one view; after the last one the first follows again."""
+        return (self.features, *self.more_views)[number % self.views]
+
+    def of(self, rows: np.ndarray) -> FeatureSet:
+        """The part that belongs to some rows, in their order; rows without features are left out."""
+        place = {int(row): number for number, row in enumerate(self.rows)}
+        kept = np.array([row for row in rows if int(row) in place], dtype=np.int64)
+        numbers = np.array([place[int(row)] for row in kept], dtype=np.int64)
+        first, *others = (part_of(self.view(view), numbers) for view in range(self.views))
+        return FeatureSet(first, kept, self.skipped, self.computed, tuple(others))
+
+    def joined(self, other: FeatureSet) -> FeatureSet:
+        """These images and those of another set; where one has fewer views, its views repeat."""
+        views = range(max(self.views, other.views))
+        first, *others = (joined_rows(self.view(view), other.view(view)) for view in views)
+        rows = np.concatenate([self.rows, other.rows])
+        return FeatureSet(first, rows, {**self.skipped, **other.skipped}, self.computed, tuple(others))
+
+
+class FeatureBatches:
+    """Batches of cached features for the training loop, in place of pictures.
+
+    Args:
+        part: the features; where it has several views, each epoch takes the next one.
+        targets_NK: int8, 1, 0 or -1 for unknown.
+        batch_size: rows in a batch.
+        shuffle, seed: the order; see ``BatchOrder``.
+    """
+
+    def __init__(
+        self, part: FeatureSet, targets_NK: np.ndarray, batch_size: int, shuffle: bool = False, seed: int = 0
+    ) -> None:
+        self.part, self.targets_NK = part, targets_NK
+        self.order = BatchOrder(np.arange(len(part.rows)), batch_size, shuffle, seed)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        self.order.epoch = number
+        features = self.part.view(number)
+        for places in self.order:
+            numbers = np.array([row for _, row in places])
+            targets = torch.from_numpy(self.targets_NK[numbers])
+            yield Batch(
+                torch.from_numpy(features[numbers]),
+                (targets == 1).float(),
+                targets >= 0,
+                torch.from_numpy(self.part.rows[numbers]),
+            )
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+
+def as_features(cached: torch.Tensor, reads: str) -> Features:
+    """Cached features as a head takes them."""
+    return Features(cached.float()) if reads == "map" else Features(pooled={reads: cached.float()})
