@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cotag.labels.graph import LabelGraph
+from cotag.labels.points import COLORS as COLORS
+from cotag.labels.points import LETTER, LINE, LONGEST_NAME, WIDTH, group_numbers, kept_apart, legend, look
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -15,15 +17,6 @@ if TYPE_CHECKING:
 MOST_NODES = 150
 MOST_ARROWS = 600
 MOST_CLUSTERS = 8
-LONGEST_NAME = 28
-# The figure counts in pixels of a page of usual width, so that names can be kept apart.
-WIDTH = 960
-LETTER, LINE = 6.4, 15
-COLORS = (
-    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#c9a227",
-    "#3aa6b9", "#9c755f", "#e377a8", "#7f8790", "#6a5acd", "#8cb33e",
-)  # fmt: skip
-SYMBOLS = ("circle", "square", "diamond")
 
 
 def shown_names(graph: LabelGraph, labels: np.ndarray) -> list[str]:
@@ -74,7 +67,7 @@ def network_figure(graph: LabelGraph, labels: np.ndarray, drawn_KK: csr_array) -
     sizes = 9 + 31 * np.sqrt(counts / max(1, counts.max())) * min(1, 60 / len(labels))
     height = float(np.clip(220 + 9 * len(labels), 300, 1500))
     boxes = np.stack((np.maximum(sizes, [LETTER * min(len(name), LONGEST_NAME) for name in names]), sizes + LINE), 1)
-    at = _apart(_layout(a, b, clusters(graph, labels)[0], height), boxes + 6, height)
+    at = kept_apart(_layout(a, b, clusters(graph, labels)[0], height), boxes + 6, height)
     groups, titles = _groups(graph, labels)
     nodes = {
         "type": "scatter",
@@ -87,9 +80,9 @@ def network_figure(graph: LabelGraph, labels: np.ndarray, drawn_KK: csr_array) -
         "hovertext": [_node_text(name, int(n), titles[g]) for name, n, g in zip(names, counts, groups, strict=True)],
         "hoverinfo": "text",
         "showlegend": False,
-        "marker": {"size": sizes, "opacity": 1, "line": {"width": 1, "color": "rgba(255,255,255,.8)"}, **_look(groups)},
+        "marker": {"size": sizes, "opacity": 1, "line": {"width": 1, "color": "rgba(255,255,255,.8)"}, **look(groups)},
     }
-    legend, depth = _legend(titles)
+    key, depth = legend(titles)
     is_edge = bool(graph.edges().nnz)
     layout = {
         "title": {"text": f"{len(labels)} labels and {len(a):,} {'edges' if is_edge else 'pairs'}"},
@@ -100,19 +93,11 @@ def network_figure(graph: LabelGraph, labels: np.ndarray, drawn_KK: csr_array) -
         "hovermode": "closest",
         "showlegend": False,
     }
-    return {"data": [_arrows(graph, labels, at, a, b, names, is_edge), nodes, legend], "layout": layout}, lines
+    return {"data": [_arrows(graph, labels, at, a, b, names, is_edge), nodes, key], "layout": layout}, lines
 
 
 def _node_text(name: str, images: int, group: str) -> str:
     return f"{name}<br>{images:,} images<br>{group}"
-
-
-def _look(groups: np.ndarray) -> dict[str, list[str]]:
-    """Color and shape of each node, so that nothing rests on color alone."""
-    return {
-        "color": [COLORS[group % len(COLORS)] for group in groups],
-        "symbol": [SYMBOLS[group % len(SYMBOLS)] for group in groups],
-    }
 
 
 def _groups(graph: LabelGraph, labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -127,36 +112,7 @@ def _groups(graph: LabelGraph, labels: np.ndarray) -> tuple[np.ndarray, list[str
             names = shown_names(graph, inside[np.argsort(-graph.counts_K[inside], kind="stable")])
             titles.append(", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else ""))
         return numbers, titles
-    named = [given[label] or "no group" for label in labels]
-    found = sorted(dict.fromkeys(named), key=lambda name: (-named.count(name), name))
-    kept = found if len(found) <= len(COLORS) else found[: len(COLORS) - 1]
-    titles = [*kept, *(["other groups"] if len(kept) < len(found) else [])]
-    numbers = np.array([kept.index(name) if name in kept else len(kept) for name in named])
-    return numbers, [html.escape(title[:LONGEST_NAME], quote=False) for title in titles]
-
-
-def _legend(titles: list[str]) -> tuple[dict[str, Any], float]:
-    """The groups below the picture, in as many lines as they need, and how deep these are."""
-    x, y, left, line = [], [], 12.0, 0
-    for title in titles:
-        wide = 32 + LETTER * 1.3 * len(html.unescape(title))
-        if left > 12 and left + wide > WIDTH:
-            left, line = 12.0, line + 1
-        x.append(left)
-        y.append(-30.0 - 24 * line)
-        left += wide
-    legend = {
-        "type": "scatter",
-        "mode": "markers+text",
-        "x": x,
-        "y": y,
-        "text": [f" {title}" for title in titles],
-        "textposition": "middle right",
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "marker": {"size": 12, "opacity": 1, **_look(np.arange(len(titles)))},
-    }
-    return legend, 50.0 + 24 * line
+    return group_numbers([given[label] for label in labels])
 
 
 def _arrows(
@@ -219,29 +175,3 @@ def _layout(a: np.ndarray, b: np.ndarray, order: np.ndarray, height: float, step
     # half by rank, so that a few far labels do not press all others together
     inside = (inside + at.argsort(0, kind="stable").argsort(0, kind="stable") / max(1, count - 1)) / 2
     return np.array([60, 40]) + inside * np.array([WIDTH - 120, height - 80])
-
-
-def _apart(at: np.ndarray, boxes: np.ndarray, height: float, steps: int = 400) -> np.ndarray:
-    """Move nodes until their boxes (width and height in pixels, with the name) overlap no more, where there is room."""
-    if len(at) < 2:
-        return at
-    # a name hangs below its node, so the box does too
-    hang = np.array([0, LINE / 2])
-    at = at - hang
-    wanted = (boxes[:, None] + boxes[None]) / 2
-    half, room = boxes / 2, np.array([WIDTH, height])
-    index = np.arange(len(at))
-    sign = np.where(index[:, None] > index[None], 1.0, -1.0)
-    for _ in range(steps):
-        apart = at[:, None] - at[None]
-        over = wanted - np.abs(apart)
-        meets = (over > 0).all(2)
-        np.fill_diagonal(meets, False)
-        if not meets.any():
-            break
-        # mostly along the shorter way out, and a little along the other, so that names do not pile up in columns
-        along = np.where(over.argmin(2)[..., None] == np.arange(2), 1, 0.15)
-        way = np.where(apart == 0, sign[..., None], np.sign(apart))
-        at = at + (way * over * along * meets[..., None]).sum(1) * 0.3
-        at = np.clip(at, half, room - half)
-    return at + hang
