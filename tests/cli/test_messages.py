@@ -171,3 +171,13 @@ def test_ctrl_c_is_one_line(pictures: Path, tmp_path: Path) -> None:
     assert process.stderr.read() == "cotag: interrupted; what was finished is kept\n"
     process.stdout.close()
     process.stderr.close()
+
+
+def test_a_reader_that_closes_the_output_gets_no_traceback() -> None:
+    code = "from cotag.cli.main import main; main(['list'])"
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert ran.returncode == 1
+    assert ran.stderr == ""

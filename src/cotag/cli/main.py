@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
 import typer
 
 from cotag import __version__
-from cotag.cli import calibrate, compare, convert, decide, graph, judge, listing, predict, report, train
+from cotag.cli import calibrate, compare, convert, decide, graph, judge, listing, predict, report, sweep, train
 from cotag.errors import CotagError, CotagWarning
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.command("demo", short_help="A whole run on pictures drawn here, offline.")(t
 app.command("stats", short_help="What is in the data, and what is wrong.")(judge.stats)
 app.command("graph", short_help="Which labels come together, as a graph.")(graph.graph)
 app.command("train", short_help="Train, judge and save a tagger.")(train.train)
+app.command("sweep", short_help="Try settings, and say which of them help.")(sweep.sweep)
 app.command("evaluate", short_help="Judge a model, or anyone's scores.")(judge.evaluate)
 app.command("compare", short_help="Which scores of the same images are better.")(compare.compare)
 app.command("decide", short_help="Fit thresholds or a top-k, and what that is worth.")(decide.decide)
@@ -69,6 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         sys.exit(f"cotag: {error}")
+    except BrokenPipeError:
+        _leave_quietly()
     except OSError as error:
         if debug:
             raise
@@ -78,3 +82,11 @@ def main(arguments: list[str] | None = None) -> None:
         if stop.code == INTERRUPTED:
             print("cotag: interrupted; what was finished is kept", file=sys.stderr)
         raise
+
+
+def _leave_quietly() -> None:
+    """End where whoever read the output has closed it, as ``head`` does; what is left to write goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    sys.exit(1)
