@@ -87,6 +87,16 @@ def test_the_report_shows_the_graph(finished: tuple[RunFolder, list[str]]) -> No
     assert "0.3 or more" in page
 
 
+def test_a_linear_head_on_the_same_features_is_shown_beside(finished: tuple[RunFolder, list[str]]) -> None:
+    folder, said = finished
+    lines = [line for line in said if "linear head on the same features (max pooling)" in line]
+    on_features = "mode: features" in folder.recipe.read_text("utf-8")
+    assert len(lines) == on_features
+    page = folder.report.read_text("utf-8")
+    assert all(line in page for line in lines)
+    assert (">Baseline<" in page) == on_features
+
+
 def test_scores_are_those_of_the_model(finished: tuple[RunFolder, list[str]]) -> None:
     scores = Scores.load(finished[0].scores("test"))
     assert np.isfinite(scores.scores_NK).all()

@@ -15,6 +15,7 @@ from cotag.data.splits import Roles, stratified_folds
 from cotag.data.transforms import build_augmentations
 from cotag.errors import DataError
 from cotag.evaluation.metrics import average_precisions
+from cotag.models.heads.linear import LinearHead
 from cotag.models.scoring import score_batches
 from cotag.models.tagger import Tagger, are_folded
 from cotag.recipe import Recipe
@@ -54,6 +55,8 @@ class Fitted:
         seconds: how long the parts took.
         skipped: rows of images that could not be read, with the reason.
         weight_decay: the strength that was used.
+        baseline: what a linear head reaches on the same features, in words; empty where the head is linear itself or
+            nothing that it could use was computed.
     """
 
     scores: dict[str, RowsAndLogits]
@@ -61,6 +64,7 @@ class Fitted:
     seconds: dict[str, float]
     skipped: dict[int, str] = field(default_factory=dict)
     weight_decay: float = 0.0
+    baseline: str = ""
 
 
 def fit(
@@ -130,8 +134,24 @@ def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, 
     progress.say(
         f"head: weight decay {chosen.weight_decay:g} chosen by {given.choose_by}, in {fitted - extracted:.1f} s"
     )
+    baseline = _baseline(tagger, parts, recipe)
+    if baseline:
+        progress.say(baseline)
     seconds = {"features": extracted - started, "head": fitted - extracted}
-    return Fitted(scores, chosen.history, seconds, found.skipped, chosen.weight_decay)
+    return Fitted(scores, chosen.history, seconds, found.skipped, chosen.weight_decay, baseline)
+
+
+def _baseline(tagger: Tagger, parts: dict[str, Part], recipe: Recipe) -> str:
+    """A linear head on the same pooled features: what any other head should be held against."""
+    reads = str(tagger.head.reads)
+    if isinstance(tagger.head, LinearHead) or reads == "map":
+        return ""
+    train, choose, test = (parts[role] for role in ("train", "choose", "test"))
+    head = LinearHead(train.features.features.shape[1], len(tagger.label_space), reads)
+    solve_head(head, train, choose, Solver("auto", recipe.train.choose_by, recipe.train.refit), judge)
+    _, logits_NK = score_batches(CachedHead(head), FeatureBatches(test.features, test.targets_NK, 1024))
+    value = judge(logits_NK, test.targets_NK)["val_mAP"]
+    return f"for comparison: a linear head on the same features ({reads} pooling) has test mAP {value:.4f}"
 
 
 def parts_of(found: FeatureSet, index: Index, roles: Roles, recipe: Recipe) -> dict[str, Part]:

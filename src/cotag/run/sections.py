@@ -52,6 +52,7 @@ def run_sections(
             weight_decay=fitted.weight_decay,
             thumbnail=thumbnails(index),
         ),
+        *([Section("Baseline", fitted.baseline)] if fitted.baseline else []),
         Section("Data", "\n\n".join([*roles.told, *_skipped(fitted), *index.notes])),
         Section("Recipe", "", ("setting", "value"), _settings(recipe)),
     ]
