@@ -25,6 +25,7 @@ from cotag.types.index import Index
 
 SETTLED = 2.0
 CHUNK = 500
+TIMEOUT = 10.0
 TABLE = "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, stamp BLOB, digest BLOB) WITHOUT ROWID"
 
 
@@ -97,7 +98,7 @@ def _settled(path: Path, stamp: bytes) -> bool:
 def _open() -> sqlite3.Connection:
     path = cache_folder("digests") / "images.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=10)
+    connection = sqlite3.connect(path, timeout=TIMEOUT)
     try:
         connection.execute(TABLE)
     except sqlite3.OperationalError:
@@ -107,7 +108,7 @@ def _open() -> sqlite3.Connection:
         # Not a database any more; it can be made again.
         connection.close()
         path.unlink(missing_ok=True)
-        connection = sqlite3.connect(path, timeout=10)
+        connection = sqlite3.connect(path, timeout=TIMEOUT)
         connection.execute(TABLE)
     return connection
 
