@@ -130,7 +130,7 @@ def compare(
     baseline = _checked_baseline(named, baseline)
     protocol = protocol_of(protocol)
     first = named[baseline]
-    matched = {name: _matched(first, scores, f"{baseline} and {name}") for name, scores in named.items()}
+    matched = {name: matched_rows(first, scores, f"{baseline} and {name}") for name, scores in named.items()}
     others = [name for name in matched if name != baseline]
     _require_enough(resamples, level, len(others))
     require_positives(first, protocol)
@@ -141,7 +141,7 @@ def compare(
     value = {name: float(judged_numbers(rows[name], protocol, once, (metric,))[metric][0]) for name in rows}
     swapped = [swapped_differences(rows[baseline], rows[name], metric, protocol, resamples, seed) for name in others]
     by = [value[name] - value[baseline] for name in others]
-    tested = zip(others, by, _tested(by, swapped, level), strict=True)
+    tested = zip(others, by, tested_differences(by, swapped, level), strict=True)
     differences = [Difference(name, value[name], difference, *found) for name, difference, found in tested]
     said = list(dict.fromkeys(describe_given(decisions.get(name), protocol) for name in matched))
     told_as = protocol.describe() + (f"; {' / '.join(said)}" if metric in RATES else "")
@@ -149,7 +149,7 @@ def compare(
     return Comparison(metric, told_as, method, baseline, value[baseline], len(first), differences)
 
 
-def _tested(
+def tested_differences(
     differences: Sequence[float], swapped: Sequence[np.ndarray], level: float
 ) -> Iterator[tuple[Interval, float, float, str]]:
     """Interval, p-value, the same corrected, and verdict of each difference."""
@@ -256,7 +256,7 @@ def _method(resamples: int, seed: int, level: float, comparisons: int) -> str:
     )
 
 
-def _matched(first: Scores, other: Scores, where: str) -> Scores:
+def matched_rows(first: Scores, other: Scores, where: str) -> Scores:
     """The other's rows in the order of the first's ids.
 
     Raises:

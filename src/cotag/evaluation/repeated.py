@@ -1,0 +1,133 @@
+"""Settings that were trained several times, against a baseline: images and training both vary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cotag.errors import ScoresError
+from cotag.evaluation.comparison import VERDICTS, Comparison, Difference, matched_rows, tested_differences
+from cotag.evaluation.protocols import Protocol, protocol_of
+from cotag.evaluation.resampled import Judged, judged, judged_numbers
+from cotag.evaluation.swapping import swapped_differences
+from cotag.types.scores import Scores
+
+Seeds = Mapping[int, Scores]
+
+
+def compare_repeated(
+    named: Mapping[str, Seeds],
+    baseline: str,
+    metric: str = "mAP",
+    protocol: str | Protocol = "default",
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Comparison:
+    """Compare settings, each trained with several seeds, with a baseline.
+
+    A difference is the mean over seeds of what a setting's scores give minus what the baseline's of the same seed
+    give. If the two were equally good, it would vary with the images that judge and with the luck of training. The
+    first is found by random swaps of their results of an image, the same for all seeds; to each swap is added what
+    the luck of training adds to a mean over so many seeds: Student's t with the spread of the differences over
+    seeds, or that of all settings together, whichever is larger. As the spread over seeds is itself found on these
+    images, some of their variation counts twice: equally good settings are told apart in less than 1 - level of
+    cases. p-values, Holm's correction over all settings, intervals and verdicts are those of ``compare``.
+
+    With a single seed nothing is known of the luck of training, and no verdict is given.
+
+    Source: the two sources of variation as in multi-reader multi-case studies, N. A. Obuchowski and H. E. Rockette,
+        "Hypothesis testing of diagnostic accuracy for multiple readers and multiple tests", 1995; seeds read, images
+        are cases.
+    Differs: the images' part is a randomization, and no part is taken off for what both parts hold.
+
+    Args:
+        named: name -> seed -> Scores; for one seed the same images for all names.
+        baseline, metric, protocol, resamples, seed, level: as in ``compare``; labels are given at 0.5.
+
+    Raises:
+        ScoresError, LabelSpaceError: scores of one seed are not of the same images, labels and targets.
+    """
+    protocol = protocol_of(protocol)
+    others = [name for name in named if name != baseline]
+    common = {name: sorted(set(named[name]) & set(named[baseline])) for name in named}
+    if any(not seeds for seeds in common.values()):
+        raise ScoresError(f"a setting shares no seed with {baseline}; train each with the same seeds")
+    value = {
+        name: {number: value_of(named[name][number], metric, protocol) for number in common[name]} for name in named
+    }
+    by_seed = {name: np.array([value[name][s] - value[baseline][s] for s in common[name]]) for name in others}
+    null = [
+        _swapped(named[baseline], named[name], common[name], metric, protocol, resamples, seed)
+        + _luck(by_seed[name], *pooled_spread(value), resamples, seed)
+        for name in others
+    ]
+    by = [float(by_seed[name].mean()) for name in others]
+    found = []
+    for name, difference, told in zip(others, by, tested_differences(by, null, level), strict=True):
+        if len(common[name]) < 2:
+            told = ((np.nan, np.nan), 1.0, 1.0, VERDICTS[2])
+        found.append(Difference(name, float(np.mean(list(value[name].values()))), difference, *told))
+    own, images = float(np.mean(list(value[baseline].values()))), len(named[baseline][common[baseline][0]])
+    method = _method(resamples, len(common[baseline]), len(others), level)
+    return Comparison(metric, protocol.describe(), method, baseline, own, images, found)
+
+
+def pooled_spread(value: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
+    """The variance of a setting's number over seeds beyond what a seed does to all, and its degrees of freedom.
+
+    That of the difference of two settings is twice as large. Only the seeds that all settings have count.
+    """
+    seeds = sorted(set.intersection(*(set(own) for own in value.values())))
+    if len(seeds) < 2 or len(value) < 2:
+        return 0.0, 1
+    table_CS = np.array([[own[s] for s in seeds] for own in value.values()])
+    rest_CS = table_CS - table_CS.mean(0) - table_CS.mean(1, keepdims=True) + table_CS.mean()
+    degrees = (len(value) - 1) * (len(seeds) - 1)
+    return float((rest_CS**2).sum() / degrees), degrees
+
+
+def _luck(by_seed_S: np.ndarray, pooled: float, degrees: int, draws: int, seed: int) -> np.ndarray:
+    """What the luck of training adds to the mean of equal settings' differences over seeds; float64 (R,)."""
+    count = len(by_seed_S)
+    if count < 2:
+        return np.zeros(draws)
+    spread = max(float(np.var(by_seed_S, ddof=1)), 2 * pooled)
+    drawn: np.ndarray = np.random.default_rng((seed, 1)).standard_t(max(degrees, count - 1), draws)
+    return np.sqrt(spread / count) * drawn
+
+
+def _swapped(
+    baseline: Seeds, other: Seeds, seeds: Sequence[int], metric: str, protocol: Protocol, swaps: int, seed: int
+) -> np.ndarray:
+    """The mean over seeds of the differences after swaps; float64 (R,). Images that two seeds share swap alike."""
+    total = np.zeros(swaps)
+    first = baseline[seeds[0]].ids
+    for number in seeds:
+        one = baseline[number]
+        two = matched_rows(one, other[number], f"seed {number}")
+        coins = seed if one.ids == first else seed + 1 + number
+        total += swapped_differences(_judged(one, protocol), _judged(two, protocol), metric, protocol, swaps, coins)
+    return total / len(seeds)
+
+
+def _judged(scores: Scores, protocol: Protocol) -> Judged:
+    return judged(scores, None, protocol)
+
+
+def value_of(scores: Scores, metric: str, protocol: Protocol) -> float:
+    """The number of scores, with labels given at 0.5."""
+    once = np.ones((len(scores), 1), dtype=np.float32)
+    return float(judged_numbers(_judged(scores, protocol), protocol, once, (metric,))[metric][0])
+
+
+def _method(resamples: int, seeds: int, settings: int, level: float) -> str:
+    if seeds < 2:
+        return "One seed says nothing of the luck of training, so no verdict is given: train with more."
+    return (
+        f"Mean over {seeds} seeds. p: the share of {resamples} random swaps of the results of an image, each with the "
+        "luck of training of a mean over so many seeds added, that make as large a difference. Verdict: p at most "
+        f"{1 - level:g} after Holm's correction for {settings} settings; each interval has the level that its p was "
+        "held to, so it leaves out 0 where the verdict names a winner."
+    )

@@ -1,0 +1,249 @@
+"""Fitting the trials of a sweep: together where their shapes allow, else one after another."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import set_seed
+from torch import nn
+
+from cotag.data.splits import CHOOSE_SHARE, Roles, assign_roles, stratified_parts
+from cotag.errors import CotagError, DataError, StorageError
+from cotag.models.backbone import Backbone, parameter_count
+from cotag.models.scoring import score_batches
+from cotag.models.tagger import head_needs
+from cotag.recipe import Recipe
+from cotag.registry import HEADS, LOSSES, OPTIMIZERS
+from cotag.run.checks import check_recipe
+from cotag.run.fitting import Fitted, fit, fit_head, folds_of, head_loop, judge, parts_of, start_at_base_rate
+from cotag.run.folder import RunFolder
+from cotag.run.model import label_knowledge, make_tagger
+from cotag.run.sweep.folder import Record, SweepFolder, Trial
+from cotag.training.features import FeatureBatches, FeatureSet, compute_features
+from cotag.training.head_fit import CachedHead, Chosen, Part, require_solvable
+from cotag.training.processes import this_process
+from cotag.training.together import Fit, fit_together, together_key
+from cotag.training.trainer import choosing_value
+from cotag.types.index import Index
+from cotag.types.progress import Progress, Silent, Task
+from cotag.types.scores import Scores
+
+# Weights of heads that are fitted together: more do not stay in a processor's cache, and take longer than one by one.
+MOST_BYTES = 16 * 2**20
+MOST_PARTS = 16
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A trial with its untrained head and its images."""
+
+    trial: Trial
+    recipe: Recipe
+    head: nn.Module
+    parts: dict[str, Part]
+
+
+class Trials:
+    """Fits trials and keeps what they give.
+
+    Args:
+        index: the images.
+        recipe: of the sweep; its seed splits off the images that judge, which are the same for all trials.
+        folder: where records and scores go.
+        progress: shows how far the work is.
+    """
+
+    def __init__(self, index: Index, recipe: Recipe, folder: SweepFolder, progress: Progress) -> None:
+        self.index, self.seed, self.folder, self.progress = index, recipe.train.seed, folder, progress
+        self._roles: dict[Hashable, Roles] = {}
+        self._features: dict[Hashable, FeatureSet] = {}
+        self._parts: dict[Hashable, dict[str, Part]] = {}
+        self._begun: dict[Hashable, tuple[torch.Tensor, int]] = {}
+
+    def fit(self, trials: Sequence[Trial]) -> None:
+        """Fit trials; one that fails is recorded with its message, and the rest goes on.
+
+        Raises:
+            StorageError: the disk is full; the trials that ended are kept.
+        """
+        waiting: dict[Hashable, list[_Ready]] = {}
+        with self.progress.task("trials", len(trials)) as task:
+            # By seed, so that those that wait for each other have the same images.
+            for trial in sorted(trials, key=lambda trial: trial.seed):
+                try:
+                    ready = self._prepared(trial)
+                    key = self._key(ready) if ready else None
+                    if ready is None or key is None:
+                        self._alone(trial, ready)
+                        task.advance(1)
+                        continue
+                except StorageError:
+                    raise
+                except (CotagError, RuntimeError) as error:
+                    self._failed(trial, error)
+                    task.advance(1)
+                    continue
+                group = waiting.setdefault(key, [])
+                group.append(ready)
+                if (len(group) + 1) * _bytes(ready.head) > MOST_BYTES:
+                    self._together(waiting.pop(key), task)
+            for group in waiting.values():
+                self._together(group, task)
+
+    def roles(self, recipe: Recipe) -> Roles:
+        """Which images train, choose and judge; those that judge are the same for all seeds."""
+        data, seed = recipe.data, recipe.train.seed
+        key = (data.train, data.choose, data.test, seed)
+        if key not in self._roles:
+            found = assign_roles(self.index, data.train, data.choose, data.test, self.seed)
+            if found.split_off and seed != self.seed:
+                share = CHOOSE_SHARE if data.choose is None else float(data.choose)
+                both = np.sort(np.concatenate([found.train, found.choose]))
+                found = Roles(*stratified_parts(self.index, both, share, seed + 1), found.test, found.told)
+            self._roles[key] = found
+        return self._roles[key]
+
+    def _prepared(self, trial: Trial) -> _Ready | None:
+        """The trial's untrained head and images; None where the whole model is trained."""
+        if trial.setting.recipe is None:
+            raise DataError(trial.setting.message)
+        recipe = trial.recipe
+        check_recipe(recipe)
+        if recipe.train.mode != "features":
+            return None
+        head = self._head(recipe)
+        if recipe.train.optimizer == "lbfgs":
+            require_solvable(head)
+        parts = self._parts_of(recipe, str(head.reads))
+        return _Ready(trial, recipe, head, parts)
+
+    def _head(self, recipe: Recipe) -> nn.Module:
+        """The untrained head that ``make_tagger`` would give after ``set_seed``, without the backbone each time."""
+        model, seed = recipe.model, recipe.train.seed
+        knowledge = label_knowledge(recipe, self.index, self.roles(recipe).train, Silent())
+        key = (model.backbone, json.dumps(model.backbone_args, sort_keys=True), model.weights, seed)
+        if key not in self._begun:
+            set_seed(seed)
+            body = Backbone(model.backbone, model.backbone_args, model.weights)
+            self._begun[key] = (torch.get_rng_state(), body.num_features)
+        state, width = self._begun[key]
+        torch.set_rng_state(state)
+        needed = {name: knowledge.supplies[name] for name in head_needs(model.head)}
+        args = {**model.head_args, **knowledge.head_args}
+        labels = len(self.index.label_space)
+        head: nn.Module = HEADS.build(model.head, num_features=width, num_labels=labels, **needed, **args)
+        return head
+
+    def _parts_of(self, recipe: Recipe, reads: str) -> dict[str, Part]:
+        """The trial's images by role, with what its head reads."""
+        data, model = recipe.data, recipe.model
+        # Random weights are others for each seed.
+        seed = recipe.train.seed if model.weights == "none" else None
+        about = {"data": data.model_dump(mode="json"), "backbone": model.backbone, "args": model.backbone_args}
+        source = (json.dumps({**about, "weights": model.weights, "reads": reads, "seed": seed}, sort_keys=True),)
+        key = (source, recipe.train.seed)
+        if key not in self._parts:
+            roles = self.roles(recipe)
+            if source not in self._features:
+                rows = np.sort(np.concatenate([roles.train, roles.choose, roles.test]))
+                set_seed(recipe.train.seed)
+                knowledge = label_knowledge(recipe, self.index, roles.train, Silent())
+                tagger = make_tagger(recipe, self.index.label_space, knowledge)
+                found = compute_features(
+                    tagger, self.index, rows, self.progress, data.bad_images, data.workers, device=this_process().device
+                )
+                _drop_first(self._features)
+                self._features[source] = found
+            _drop_first(self._parts)
+            self._parts[key] = parts_of(self._features[source], self.index, roles, recipe)
+        return self._parts[key]
+
+    def _key(self, ready: _Ready) -> Hashable | None:
+        """What trials must have in common to be fitted together; None for one that is fitted alone."""
+        given = ready.recipe.train
+        # Losses and optimizers of other packages may look at a batch as a whole.
+        if given.loss not in LOSSES.table or given.optimizer not in OPTIMIZERS.table:
+            return None
+        key = together_key(_fit_of(ready))
+        if key is None:
+            return None
+        parts = (given.optimizer, given.optimizer_args, given.loss, given.loss_args)
+        return (key, json.dumps(parts, sort_keys=True))
+
+    def _together(self, group: Sequence[_Ready], task: Task) -> None:
+        started = time.monotonic()
+        for ready in group:
+            start_at_base_rate(ready.head, ready.parts["train"].targets_NK)
+        found = fit_together([_fit_of(ready) for ready in group], judge, Silent())
+        seconds = (time.monotonic() - started) / len(group)
+        for ready, chosen in zip(group, found, strict=True):
+            if isinstance(chosen, Chosen):
+                self._keep(ready, chosen, seconds, len(group))
+            else:
+                self._failed(ready.trial, chosen)
+        task.advance(len(group), seconds=f"{seconds:.2f}")
+
+    def _alone(self, trial: Trial, ready: _Ready | None) -> None:
+        started = time.monotonic()
+        if ready is None:
+            self._end_to_end(trial)
+            return
+        folds_N = folds_of(ready.parts, self.index, self.roles(ready.recipe), ready.recipe)
+        set_seed(ready.recipe.train.seed)
+        chosen = fit_head(ready.head, ready.parts, ready.recipe, folds_N, Silent())
+        self._keep(ready, chosen, time.monotonic() - started, 1)
+
+    def _end_to_end(self, trial: Trial) -> None:
+        started, recipe = time.monotonic(), trial.recipe
+        roles = self.roles(recipe)
+        set_seed(recipe.train.seed)
+        tagger = make_tagger(recipe, self.index.label_space, label_knowledge(recipe, self.index, roles.train, Silent()))
+        run = RunFolder(self.folder.trials / trial.key)
+        fitted: Fitted = fit(tagger, self.index, roles, recipe, run, self.progress, run.has_checkpoint)
+        rows, logits_NK = fitted.scores["test"]
+        best = max(fitted.history, key=lambda row: choosing_value(row, recipe.train.choose_by))
+        about = Record(
+            trial.setting.name, trial.seed, "", best["val_mAP"], time.monotonic() - started, parameter_count(tagger), 1
+        )
+        self.folder.keep(trial, about, self._scores(trial, rows, logits_NK))
+
+    def _keep(self, ready: _Ready, chosen: Chosen, seconds: float, together: int) -> None:
+        test = ready.parts["test"]
+        rows, logits_NK = score_batches(CachedHead(ready.head), FeatureBatches(test.features, test.targets_NK, 1024))
+        own = [row for row in chosen.history if row["weight_decay"] == chosen.weight_decay]
+        best = max(own, key=lambda row: choosing_value(row, ready.recipe.train.choose_by))
+        trial, count = ready.trial, parameter_count(ready.head)
+        about = (seconds, count, together, chosen.weight_decay)
+        record = Record(trial.setting.name, trial.seed, "", best["val_mAP"], *about)
+        self.folder.keep(trial, record, self._scores(trial, rows, logits_NK))
+
+    def _scores(self, trial: Trial, rows: np.ndarray, logits_NK: np.ndarray) -> Scores:
+        ids = [self.index.ids[int(row)] for row in rows]
+        origin = {"setting": trial.setting.name, "seed": trial.seed, "split": "test"}
+        targets_NK = self.index.targets(rows)
+        return Scores(ids, logits_NK.astype(np.float32), targets_NK, "logit", self.index.label_space, origin)
+
+    def _failed(self, trial: Trial, error: Exception) -> None:
+        message = str(error).splitlines()[0]
+        self.progress.say(f"{trial.setting.name}, seed {trial.seed}: failed: {message}")
+        self.folder.keep(trial, Record(trial.setting.name, trial.seed, message))
+
+
+def _fit_of(ready: _Ready) -> Fit:
+    given, parts = ready.recipe.train, ready.parts
+    return Fit(ready.head, parts["train"], parts["choose"], given.weight_decay, head_loop(ready.recipe), given.refit)
+
+
+def _bytes(head: nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in head.parameters())
+
+
+def _drop_first(kept: dict[Hashable, Any]) -> None:
+    if len(kept) >= MOST_PARTS:
+        del kept[next(iter(kept))]

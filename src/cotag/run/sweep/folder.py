@@ -1,0 +1,138 @@
+"""The folder of a sweep: one record for each trial that ended, so that a sweep that was killed goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cotag.errors import LabelSpaceError, ResumeError
+from cotag.recipe import Recipe
+from cotag.run.sweep.plan import Setting
+from cotag.storage import write_json
+from cotag.types.labels import LabelSpace
+from cotag.types.scores import Scores
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting with one seed.
+
+    Attributes:
+        setting: what is changed of the recipe.
+        seed: of the images that choose, the first weights and the order.
+    """
+
+    setting: Setting
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """The setting's recipe with this seed."""
+        assert self.setting.recipe is not None
+        return Recipe.load(self.setting.recipe, [f"train.seed={self.seed}"])
+
+    @property
+    def key(self) -> str:
+        """A name for its files, which two trials share exactly where they have the same settings."""
+        text = self.recipe.model_dump_json() if self.setting.recipe else f"{self.setting.name} {self.seed}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a trial.
+
+    Attributes:
+        setting, seed: of the trial.
+        message: why it failed; empty where it did not.
+        chosen: the number of the images that choose, of the epoch or strength that they chose.
+        seconds: its share of the time that fitting took.
+        parameters: of its head.
+        together: how many heads were fitted in the same pass.
+        weight_decay: the strength that was used.
+    """
+
+    setting: str
+    seed: int
+    message: str = ""
+    chosen: float | None = None
+    seconds: float = 0.0
+    parameters: int = 0
+    together: int = 0
+    weight_decay: float = 0.0
+
+
+class SweepFolder:
+    """Paths of a sweep's files.
+
+    Args:
+        folder: ``sweep.json`` (what was asked for), ``recipe.yaml``, ``trials/*.json`` and ``*.parquet`` (records and
+            test scores), ``table.parquet``, ``report.html``, ``result.json``.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.asked = self.folder / "sweep.json"
+        self.recipe = self.folder / "recipe.yaml"
+        self.trials = self.folder / "trials"
+        self.table = self.folder / "table.parquet"
+        self.report = self.folder / "report.html"
+        self.result = self.folder / "result.json"
+
+    def begin(self, asked: dict[str, Any], recipe: Recipe, space: LabelSpace, images: int) -> None:
+        """Write what was asked for."""
+        recipe.save(self.recipe)
+        write_json(self.asked, {**asked, "label_space": space.to_json(), "images": images})
+
+    def load_asked(self) -> dict[str, Any]:
+        """What was asked for.
+
+        Raises:
+            ResumeError: the folder holds no sweep.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self.asked.read_text("utf-8"))
+        except (OSError, ValueError):
+            raise ResumeError(f"{self.folder}: holds no sweep that can be resumed; sweep without --resume") from None
+        return found
+
+    def require_same_data(self, space: LabelSpace, images: int) -> None:
+        """Refuse to go on with other data than the sweep was begun with.
+
+        Raises:
+            LabelSpaceError, ResumeError: other labels, or another number of images.
+        """
+        asked = self.load_asked()
+        try:
+            LabelSpace.from_json(asked["label_space"]).require_same(space, f"{self.folder} cannot be resumed")
+        except LabelSpaceError as error:
+            raise LabelSpaceError(f"{error}; resume with the data that it began with, or give another --out") from None
+        if asked["images"] != images:
+            raise ResumeError(
+                f"{self.folder}: began with {asked['images']} images, now there are {images}; resume with the same "
+                "data, or give another --out"
+            )
+
+    def scores(self, trial: Trial) -> Path:
+        """The test scores of a trial."""
+        return self.trials / f"{trial.key}.parquet"
+
+    def keep(self, trial: Trial, record: Record, scores: Scores | None = None) -> None:
+        """Write a trial that ended; its record last, so that what has one is complete."""
+        if scores is not None:
+            scores.save(self.scores(trial))
+        write_json(self.trials / f"{trial.key}.json", asdict(record))
+
+    def ended(self, trial: Trial) -> Record | None:
+        """The record of a trial, None where it has not ended."""
+        path = self.trials / f"{trial.key}.json"
+        try:
+            return Record(**json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise ResumeError(f"{path}: is no record of a trial ({error}); remove it and resume") from None
