@@ -77,6 +77,11 @@ class Registry:
             shown = ", ".join(f"{key}={value!r}" for key, value in settings.items())
             raise SettingError(f"{self.kind} {name}: cannot be made with {shown} ({error})") from error
 
+    def parameters(self, name: str) -> dict[str, bool]:
+        """What the object of a name takes, and whether it must be given."""
+        taken = inspect.signature(self.get(name)).parameters.values()
+        return {parameter.name: parameter.default is parameter.empty for parameter in taken}
+
     def check(self, name: str, settings: Mapping[str, Any]) -> None:
         """Raise SettingError where ``settings`` holds a key that the object of ``name`` does not take."""
         parameters = inspect.signature(self.get(name)).parameters.values()
@@ -151,5 +156,15 @@ AUGMENTATIONS = Registry(
         "color": "cotag.data.transforms:color",
         "multiscale_crop": "cotag.data.transforms:multiscale_crop",
         "cutout": "cotag.data.transforms:cutout",
+    },
+)
+
+EXPERIMENTS = Registry(
+    "experiment",
+    {
+        "retrieval": "cotag.run.reproduce.retrieval:retrieval",
+        "classifiers": "cotag.run.reproduce.classifiers:classifiers",
+        "comparison": "cotag.run.reproduce.comparison:comparison",
+        "mlgcn-coco": "cotag.run.reproduce.mlgcn_coco:mlgcn_coco",
     },
 )

@@ -17,6 +17,7 @@ VERBS = [
     "stats",
     "graph",
     "train",
+    "sweep",
     "evaluate",
     "compare",
     "decide",
@@ -24,6 +25,7 @@ VERBS = [
     "report",
     "predict",
     "convert",
+    "reproduce",
     "list",
 ]
 

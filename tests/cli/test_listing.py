@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cotag.recipe import presets
-from cotag.registry import AUGMENTATIONS, HEADS, LOSSES, OPTIMIZERS, READERS, SCHEDULES
+from cotag.registry import AUGMENTATIONS, EXPERIMENTS, HEADS, LOSSES, OPTIMIZERS, READERS, SCHEDULES
 
 TABLES = {
     "recipes": list(presets()),
@@ -19,6 +19,7 @@ TABLES = {
     "optimizers": ["lbfgs", *OPTIMIZERS.names()],
     "schedules": SCHEDULES.names(),
     "augmentations": AUGMENTATIONS.names(),
+    "experiments": EXPERIMENTS.names(),
 }
 
 

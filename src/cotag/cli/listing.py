@@ -14,7 +14,8 @@ def list_names(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="recipes, readers, heads, losses, optimizers, schedules, augmentations or backbones."
+            metavar="WHAT",
+            help="recipes, readers, heads, losses, optimizers, schedules, augmentations, experiments or backbones.",
         ),
     ] = "",
     as_json: Json = False,
@@ -25,7 +26,7 @@ def list_names(
     """
     from cotag.cli.terminal import print_json
     from cotag.recipe import presets
-    from cotag.registry import AUGMENTATIONS, HEADS, LOSSES, OPTIMIZERS, READERS, SCHEDULES
+    from cotag.registry import AUGMENTATIONS, EXPERIMENTS, HEADS, LOSSES, OPTIMIZERS, READERS, SCHEDULES
 
     tables = {
         "recipes": lambda: presets(),
@@ -37,6 +38,7 @@ def list_names(
         ),
         "schedules": SCHEDULES.described,
         "augmentations": AUGMENTATIONS.described,
+        "experiments": EXPERIMENTS.described,
         "backbones": _backbones,
     }
     if what and what not in tables:

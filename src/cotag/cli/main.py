@@ -9,7 +9,20 @@ import warnings
 import typer
 
 from cotag import __version__
-from cotag.cli import calibrate, compare, convert, decide, graph, judge, listing, predict, report, sweep, train
+from cotag.cli import (
+    calibrate,
+    compare,
+    convert,
+    decide,
+    graph,
+    judge,
+    listing,
+    predict,
+    report,
+    reproduce,
+    sweep,
+    train,
+)
 from cotag.errors import CotagError, CotagWarning
 
 app = typer.Typer(
@@ -38,6 +51,7 @@ app.command("calibrate", short_help="Make probabilities keep what they promise."
 app.command("report", short_help="Scores as one HTML file with pictures.")(report.report)
 app.command("predict", short_help="Labels and scores of pictures.")(predict.predict)
 app.command("convert", short_help="A model of another program's checkpoint.")(convert.convert)
+app.command("reproduce", short_help="Experiments of published papers.")(reproduce.reproduce)
 app.command("list", short_help="The names that recipes may use.")(listing.list_names)
 
 # The exit code that a shell gives to what Ctrl-C ended.

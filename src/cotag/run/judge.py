@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cotag.inference.predictor import load
 from cotag.inference.scoring import score_index
 from cotag.run.folder import RunFolder
 from cotag.run.training_counts import counts_of_run
+from cotag.types.index import Index
 from cotag.types.progress import Progress
 from cotag.types.scores import Scores
 
@@ -53,14 +55,7 @@ def score_model(
         progress.say(note)
     run = RunFolder.of_model(model)
     roles = run.roles_by_id()
-    rows, told = np.arange(len(index)), "all images"
-    judged = np.array([row for row, name in enumerate(index.ids) if roles.get(name) == "test"], dtype=np.int64)
-    if split is None and len(judged) and len(judged) == sum(role == "test" for role in roles.values()):
-        rows, told = judged, "the images that judged in the run"
-    elif split is None:
-        split = judging_split(index) or "all"
-    if split not in (None, "all"):
-        rows, told = index.rows_of(str(split)), f"split {split}"
+    rows, told = rows_to_judge(roles, index, split)
     seen = sum(roles.get(index.ids[row]) in ("train", "choose") for row in rows)
     progress.say(f"judged on {told}: {len(rows)} images")
     if seen:
@@ -73,3 +68,24 @@ def score_model(
     if skipped:
         progress.say(f"left out, since they could not be read: {len(skipped)} of {len(rows)} images")
     return Scored(scores, predictor.decision, counts_of_run(run, index, predictor.label_space))
+
+
+def rows_to_judge(roles: Mapping[str, str], index: Index, split: str | None) -> tuple[np.ndarray, str]:
+    """The rows that a model is judged on, and what they are, in words.
+
+    Args:
+        roles: the role of each image in the model's run, by its id.
+        split: as in ``score_model``.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    rows, told = np.arange(len(index)), "all images"
+    judged = np.array([row for row, name in enumerate(index.ids) if roles.get(name) == "test"], dtype=np.int64)
+    if split is None and len(judged) and len(judged) == sum(role == "test" for role in roles.values()):
+        rows, told = judged, "the images that judged in the run"
+    elif split is None:
+        split = judging_split(index) or "all"
+    if split not in (None, "all"):
+        rows, told = index.rows_of(str(split)), f"split {split}"
+    return rows, told

@@ -34,7 +34,8 @@ class Section:
         rows: the table's rows; cells are text, numbers or None. Ratios are in [0, 1].
         figure: a plotly figure as JSON (``data`` and ``layout``).
         bars: name of the column whose numbers a terminal shows as bars, if any.
-        pictures: ``image`` (a data URI), ``alt`` (what it shows, in words) and ``caption`` (lines) of each.
+        pictures: ``image`` (a data URI), ``alt`` (what it shows, in words) and ``caption`` (lines) of each; ``begins``
+            in one that begins a new row.
     """
 
     title: str

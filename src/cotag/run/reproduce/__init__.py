@@ -1,0 +1,1 @@
+"""Experiments of published papers, on any data: one function each, in the table ``EXPERIMENTS``."""
