@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cotag.run.sweep.sweep import resume_sweep
+from cotag.types.scores import Scores
+
+LOOP = [
+    part
+    for setting in ("train.optimizer=adamw", "train.weight_decay=0.01", "train.epochs=3", "train.batch_size=16")
+    for part in ("--set", setting)
+]
+
+
+def test_a_sweep(cotag: Callable[..., Any], pictures: Path, set_tiny: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    given = (pictures, *set_tiny, *LOOP, "--grid", "head=gcn", "--grid", "train.learning_rate=0.1,1e30")
+    ran = cotag("sweep", *given, "--seeds", 2, "--out", out)
+    assert ran.code == 0, ran.err
+    for text in ("Verdict", "To take, by the images that choose", "learning_rate=0.1", "cannot be", "2 trials failed"):
+        assert text in ran.out
+    assert "3 settings x 2 seeds: 6 trials, 0 at hand" in ran.err
+    ran = cotag("sweep", "--resume", out, "--json")
+    assert "6 trials, 6 at hand" in ran.err
+    found = json.loads(ran.out)
+    assert [row["setting"] for row in found["settings"]][:2] == ["recipe", "head=gcn, learning_rate=0.1"]
+    assert found["settings"][2]["verdict"] == "failed"
+    assert Path(found["report"]).is_file()
+    refused = cotag("sweep", *given, "--out", out)
+    assert "exists already" in refused.error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--grid", "graph.tua=0.1"], "--grid graph.tua: there is no such setting; did you mean graph.tau?"),
+        ([], "a sweep needs DATA and at least one --grid key=value,value; or give --resume DIR"),
+        (["--grid", "head=gcn", "--metric", "mAp"], "metric 'mAp' is not known; did you mean mAP?"),
+        (["--resume", "x", "--seeds", "3"], "--resume goes on with what the sweep was begun with"),
+        (["--resume", "x"], "x: holds no sweep that can be resumed"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_work(
+    cotag: Callable[..., Any], pictures: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    ran = cotag("sweep", pictures, *options)
+    assert message in ran.error
+
+
+def test_two_at_once_on_one_bank_one_of_them_killed(pictures: Path, set_tiny: list[str], tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-c", "from cotag.cli.main import main; main()", "sweep", str(pictures), *set_tiny, *LOOP,
+        "--grid", "train.learning_rate=0.01,0.02,0.05,0.1", "--grid", "model.head_args.dropout=0.1,0.2", "--seeds", "2",
+    ]  # fmt: skip
+    folders = [tmp_path / "killed", tmp_path / "whole"]
+    processes = [
+        subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for out in folders
+    ]
+    while not list(folders[0].glob("trials/*.json")) and processes[0].poll() is None:
+        time.sleep(0.005)
+    processes[0].send_signal(signal.SIGKILL)
+    output = [process.communicate()[0] for process in processes]
+    assert processes[1].returncode == 0, output[1]
+    ended = len(list(folders[0].glob("trials/*.json")))
+    assert ended >= 1
+    found = resume_sweep(folders[0])
+    files = sorted(path.name for path in folders[1].glob("trials/*.parquet"))
+    assert len(files) == 18
+    assert sorted(path.name for path in found.folder.glob("trials/*.parquet")) == files
+    for name in files:
+        one, two = (Scores.load(folder / "trials" / name) for folder in folders)
+        np.testing.assert_array_equal(one.scores_NK, two.scores_NK)
