@@ -446,6 +446,34 @@ def test_it_does_not_wait_for_ever(index: Index, monkeypatch: pytest.MonkeyPatch
     assert extract(tagger, index).computed == 0
 
 
+def test_without_a_place_for_claims_it_computes_all_the_same(index: Index) -> None:
+    tagger = tagger_of()
+    extract(tagger, index)
+    folder = folder_of(tagger)
+    shutil.rmtree(next(folder.glob("part-*")))
+    (folder / "claims").rmdir()
+    (folder / "claims").write_text("")
+    assert extract(tagger, index).computed == 6
+
+
+def test_a_part_that_others_only_read_is_left_alone(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagger, read_part = tagger_of(), feature_bank._read_part
+    extract(tagger, index)
+    (part,) = folder_of(tagger).glob("part-*")
+
+    def forbidden(path: Path) -> Any:
+        if path == part:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read_part(path)
+
+    said = Said()
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_bank, "_read_part", forbidden)
+        assert extract(tagger, index, said).computed == 6
+    assert said.lines[0] == f"features: not used, computed anew: {part}: could not be read (Permission denied)"
+    assert part.exists()
+
+
 def test_what_a_killed_run_left_is_cleaned_up(index: Index) -> None:
     tagger = tagger_of()
     extract(tagger, index)

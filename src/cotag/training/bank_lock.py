@@ -32,10 +32,13 @@ class FileLock:
 
     def __init__(self, path: Path, shared: bool = False, wait: bool = True) -> None:
         self.held = True
-        try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:
-            self.release: Callable[[], Any] = lambda: None
+        self.release: Callable[[], Any] = lambda: None
+        for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+            # What another user made can be locked without writing to it.
+            with suppress(OSError):
+                self._handle = os.open(path, flags, 0o666)
+                break
+        else:
             return
         self.release = weakref.finalize(self, _release, self._handle, os.getpid())
         self._take(shared, wait)
@@ -69,6 +72,8 @@ def _release(handle: int, owner: int) -> None:
 class Claims:
     """The images that this process is computing, named where other processes with the same bank see them.
 
+    Where they cannot be written (a full disk), another process may compute the same images; nothing is damaged.
+
     Args:
         folder: of the bank.
         missing: says which of some keys are not in the bank yet.
@@ -82,10 +87,10 @@ class Claims:
         self._missing = missing
         self._mutex = folder / "lock"
         self._all = folder / "claims"
-        self._all.mkdir(exist_ok=True)
+        with FileLock(self._mutex), suppress(OSError):
+            self._all.mkdir(exist_ok=True)
+        self._file = self._all / f"{os.getpid()}-{secrets.token_hex(4)}"
         with FileLock(self._mutex):
-            self._file = self._all / f"{os.getpid()}-{secrets.token_hex(4)}"
-            self._file.touch()
             self._lock = FileLock(self._file)
 
     def take(self, keys: list[bytes]) -> list[bytes]:
@@ -94,7 +99,7 @@ class Claims:
             missing = self._missing(keys)
             others = set() if self.ignores_others else self._others()
             free = [key for key in missing if key not in others]
-            with self._file.open("ab") as handle:
+            with suppress(OSError), self._file.open("ab") as handle:
                 handle.write(b"".join(free))
         return free
 
@@ -105,26 +110,27 @@ class Claims:
 
     def drop(self) -> None:
         """Claim nothing any more."""
-        with FileLock(self._mutex):
+        with FileLock(self._mutex), suppress(OSError):
             self._file.write_bytes(b"")
 
     def _others(self) -> set[bytes]:
         found: set[bytes] = set()
-        for path in self._all.iterdir():
+        for path in self._all.glob("*"):
             if path == self._file:
                 continue
-            with FileLock(path, wait=False) as lock:
+            with FileLock(path, wait=False) as lock, suppress(OSError):
                 if lock.held:
                     # Its process has ended.
-                    path.unlink(missing_ok=True)
+                    path.unlink()
                     continue
-            claimed = path.read_bytes()
-            found.update(claimed[at : at + KEY_BYTES] for at in range(0, len(claimed), KEY_BYTES))
+                claimed = path.read_bytes()
+                found.update(claimed[at : at + KEY_BYTES] for at in range(0, len(claimed), KEY_BYTES))
         return found
 
     def __enter__(self) -> Claims:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._file.unlink()
         self._lock.release()
