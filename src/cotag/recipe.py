@@ -70,6 +70,7 @@ class GraphSettings(Settings):
     p: float = Field(0.2, ge=0, lt=1, description="share of a label's weight that its neighbors have")
     axis: Literal["column", "row"] = Field("column", description="what p is shared over; row as in the paper's text")
     unknown: Literal["absent", "left_out"] = Field("absent", description="what an unknown label counts as")
+    file: str | None = Field(None, description="counts from a file (.npz, .graphml, .pkl) in place of the own ones")
 
 
 class VectorSettings(Settings):

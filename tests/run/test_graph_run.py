@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,19 @@ import pytest
 import torch
 
 from cotag.data.read import read
-from cotag.errors import SettingError
+from cotag.errors import CotagError, LabelSpaceError
 from cotag.labels.graph import build_graph
+from cotag.labels.graph_files import save_graph
 from cotag.models.bundle import load_tagger
 from cotag.models.heads.gcn import GraphHead
 from cotag.models.heads.linear import LinearHead
 from cotag.recipe import Recipe
 from cotag.run.checks import check_recipe
 from cotag.run.folder import RunFolder
+from cotag.run.model import label_knowledge
 from cotag.run.train import train
+from cotag.types.index import Index
+from cotag.types.labels import LabelSpace
 from cotag.types.progress import Silent
 from cotag.types.scores import Scores
 
@@ -110,6 +115,9 @@ def test_scores_are_those_of_the_model(finished: tuple[RunFolder, list[str]]) ->
         (["vectors.source=random"], r"vectors\.source: head linear uses no vectors; leave it out, or choose gcn"),
         ([*GCN, "graph.kind=identity"], r"graph\.tau: a graph of kind identity does not use it"),
         ([*GCN, "graph.kind=binary", "graph.p=0.5"], r"graph\.p: a graph of kind binary does not use it"),
+        ([*GCN, "graph.file=a.npz", "graph.unknown=left_out"], r"graph\.unknown: a graph of a file does not use it"),
+        ([*GCN, "graph.file=none.npz"], r"none\.npz: there is no such file"),
+        ([*GCN, "graph.file=graph.csv"], r"graph\.csv: a graph's file ends in one of"),
         ([*GCN, "vectors.size=50"], r"vectors\.size = 50: vectors of source one_hot have their own size"),
         ([*GCN, "graph.tau=1.5"], r"graph\.tau = 1\.5: must be less than or equal to 1"),
         (["model.head=gcn", "model.head_args={graph: 1}"], r"head gcn: graph comes from the backbone and the data"),
@@ -118,7 +126,7 @@ def test_scores_are_those_of_the_model(finished: tuple[RunFolder, list[str]]) ->
 def test_settings_that_would_not_be_used_are_refused(
     settings: list[str], said: str, pictures: Path, tiny: list[str], tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(CotagError, match=said):
         train(pictures, "quick", tmp_path / "run", [*tiny, *settings, *LOOP])
     assert not (tmp_path / "run").exists()
 
@@ -126,3 +134,27 @@ def test_settings_that_would_not_be_used_are_refused(
 @pytest.mark.parametrize("kind", ["reweighted", "binary", "symmetric", "conditional", "identity"])
 def test_every_kind_of_graph_passes_as_it_is(kind: str) -> None:
     check_recipe(Recipe.load("quick", ["model.head=gcn", "model.head_args={}", f"graph.kind={kind}", *LOOP]))
+
+
+def test_counts_of_a_file_take_the_place_of_the_own(pictures: Path, tiny: list[str], tmp_path: Path) -> None:
+    index = read(pictures)
+    graph = build_graph(index)
+    save_graph(graph, tmp_path / "all.npz")
+    recipe = Recipe.load("quick", [*tiny, *GCN, *LOOP, f"graph.file={tmp_path / 'all.npz'}"])
+    known = label_knowledge(recipe, index, np.arange(10), Silent())
+    expected = graph.with_settings(tau=0.3).normalized().toarray()
+    np.testing.assert_allclose(known.supplies["graph"].to_dense().numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("ant", "bee"), ("bee", "ant")])
+def test_counts_without_names_are_taken_in_alphabetical_order_alone(names: tuple[str, str], tmp_path: Path) -> None:
+    index = Index.build({"image": ["1.jpg", "2.jpg"], "positives": [[0, 1], [1]]}, LabelSpace(names), tmp_path)
+    published = {"nums": np.array([3, 2]), "adj": np.array([[0, 2], [2, 0]])}
+    (tmp_path / "adj.pkl").write_bytes(pickle.dumps(published))
+    recipe = Recipe.load("quick", [*GCN, *LOOP, f"graph.file={tmp_path / 'adj.pkl'}"])
+    if names == ("bee", "ant"):
+        with pytest.raises(LabelSpaceError, match="alphabetical order, and bee is the first here and not ant"):
+            label_knowledge(recipe, index, np.arange(2), Silent())
+    else:
+        graph = label_knowledge(recipe, index, np.arange(2), Silent()).supplies["graph"].to_dense()
+        assert graph[0, 1] > 0

@@ -65,10 +65,11 @@ def _check_knowledge(recipe: Recipe) -> None:
         if changed and name not in needs:
             users = listing(other for other in HEADS.names() if name in head_needs(other))
             raise SettingError(f"{name}.{changed[0]}: head {head} uses no {name}; leave it out, or choose {users}")
-    used = ("kind", "unknown", *GRAPH_USES[recipe.graph.kind])
+    used = ("kind", "file" if recipe.graph.file else "unknown", *GRAPH_USES[recipe.graph.kind])
     unused = [name for name in _changed(recipe.graph) if name not in used]
     if unused:
-        raise SettingError(f"graph.{unused[0]}: a graph of kind {recipe.graph.kind} does not use it; leave it out")
+        what = "of a file" if unused[0] == "unknown" else f"of kind {recipe.graph.kind}"
+        raise SettingError(f"graph.{unused[0]}: a graph {what} does not use it; leave it out")
     if recipe.vectors.size is not None and recipe.vectors.source not in ("random", "learned"):
         raise SettingError(
             f"vectors.size = {recipe.vectors.size}: vectors of source {recipe.vectors.source} have their own size; "

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from cotag.errors import SettingError
+from cotag.errors import LabelSpaceError, SettingError
 from cotag.labels.embeddings import LabelVectors, label_vectors
 from cotag.labels.graph import LabelGraph, build_graph
+from cotag.labels.graph_files import check_suffix, load_graph
 from cotag.labels.graph_sections import graph_sections
 from cotag.models.tagger import Tagger, build_tagger, head_needs
 from cotag.recipe import Recipe
@@ -50,7 +51,7 @@ def label_knowledge(recipe: Recipe, index: Index, rows: np.ndarray, progress: Pr
     head_args: dict[str, Any] = {}
     sections: list[Section] = []
     if "graph" in needs:
-        graph = build_graph(index, rows, **recipe.graph.model_dump())
+        graph = _graph(recipe, index, rows)
         for line in (graph.describe(), *graph.notes()):
             progress.say(line)
         supplies["graph"] = as_tensor(graph)
@@ -67,6 +68,27 @@ def label_knowledge(recipe: Recipe, index: Index, rows: np.ndarray, progress: Pr
             head_args["learn_vectors"] = True
         sections.append(Section("Label vectors", "\n\n".join([_said(vectors), *vectors.notes])))
     return LabelKnowledge(supplies, head_args, sections)
+
+
+def _graph(recipe: Recipe, index: Index, rows: np.ndarray) -> LabelGraph:
+    """The graph of the images that train, or of the counts in a file."""
+    settings = recipe.graph.model_dump(exclude={"file"})
+    file, space = recipe.graph.file, index.label_space
+    if file is None:
+        return build_graph(index, rows, **settings)
+    del settings["unknown"]
+    check_suffix(file)
+    try:
+        load_graph(file)
+    except SettingError:
+        # The file names no labels, as those that are published: theirs stand in alphabetical order.
+        ordered = sorted(space.names)
+        if list(space.names) != ordered:
+            raise LabelSpaceError(
+                f"{file}: names no labels, so they must be in alphabetical order, and {space.names[0]} is the first "
+                f"here and not {ordered[0]}; read COCO with order=name, or give a file of cotag graph --save"
+            ) from None
+    return load_graph(file, space).with_settings(**settings)
 
 
 def as_tensor(graph: LabelGraph) -> torch.Tensor:
