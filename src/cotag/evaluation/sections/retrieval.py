@@ -15,7 +15,7 @@ from cotag.evaluation.sections.gallery import MOST_BYTES
 from cotag.types.section import Section
 
 SHOWN_QUERIES = 8
-SHOWN_FOUND = 5
+SHOWN_FOUND = 4
 NAME_LENGTH = 40
 DEFINED = (
     "An image is relevant where it shares at least one label with the query; unknown labels count as absent. "
