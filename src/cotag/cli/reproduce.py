@@ -16,7 +16,7 @@ AnyData = Annotated[str | None, typer.Argument(metavar="DATA", help="format:path
 Models = Annotated[list[str] | None, typer.Option("--model", metavar="RUN", help="Run or model folder; repeatable.")]
 Split = Annotated[str | None, typer.Option(metavar="NAME", help="retrieval: the queries; as evaluate.")]
 Gallery = Annotated[
-    str | None, typer.Option(metavar="WHAT", help="retrieval: search all, others (no queries) or queries; all.")
+    str | None, typer.Option(metavar="WHAT", help="retrieval: search queries, others (no queries) or all; queries.")
 ]
 Ks = Annotated[str | None, typer.Option("--k", metavar="K,K", help="retrieval: how many neighbors; 1,5,10.")]
 Metric = Annotated[str | None, typer.Option(metavar="NAME", help="retrieval: cosine or euclidean; cosine.")]
