@@ -37,11 +37,14 @@ class LabelKnowledge:
     sections: Sequence[Section] = ()
 
 
-def label_knowledge(recipe: Recipe, index: Index, rows: np.ndarray, progress: Progress) -> LabelKnowledge:
+def label_knowledge(
+    recipe: Recipe, index: Index, rows: np.ndarray, progress: Progress, pictured: bool = True
+) -> LabelKnowledge:
     """Build the graph and the vectors that the recipe's head needs, and say what was built.
 
     Args:
         rows: the images that train; others do not tell which labels come together.
+        pictured: whether the sections of the report are wanted, which take longer than the graph itself.
 
     Raises:
         CotagError: the graph or the vectors cannot be made with these settings.
@@ -55,7 +58,7 @@ def label_knowledge(recipe: Recipe, index: Index, rows: np.ndarray, progress: Pr
         for line in (graph.describe(), *graph.notes()):
             progress.say(line)
         supplies["graph"] = as_tensor(graph)
-        sections += graph_sections(graph)
+        sections += graph_sections(graph) if pictured else []
     if "vectors" in needs:
         given = recipe.vectors
         vectors = label_vectors(

@@ -248,8 +248,8 @@ def _give_gradients(stack: StackedHeads, runs: Sequence[_Run], loss_R: Tensor, e
     gradients = stack.take_gradients()
     clip = runs[0].loop.clip_norm
     if clip is not None:
-        squares = [gradient.flatten(1).square().sum(1) for gradient in gradients.values()]
-        scale_R = (clip / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1.0)
+        norms = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients.values()]
+        scale_R = (clip / (torch.stack(norms).norm(dim=0) + 1e-6)).clamp(max=1.0)
         if bool((scale_R < 1).any()):
             for gradient in gradients.values():
                 gradient.mul_(scale_R.view(-1, *[1] * (gradient.ndim - 1)))

@@ -126,7 +126,7 @@ class Trials:
     def _head(self, recipe: Recipe) -> nn.Module:
         """The untrained head that ``make_tagger`` would give after ``set_seed``, without the backbone each time."""
         model, seed = recipe.model, recipe.train.seed
-        knowledge = label_knowledge(recipe, self.index, self.roles(recipe).train, Silent())
+        knowledge = label_knowledge(recipe, self.index, self.roles(recipe).train, Silent(), pictured=False)
         key = (model.backbone, json.dumps(model.backbone_args, sort_keys=True), model.weights, seed)
         if key not in self._begun:
             set_seed(seed)
@@ -153,7 +153,7 @@ class Trials:
             if source not in self._features:
                 rows = np.sort(np.concatenate([roles.train, roles.choose, roles.test]))
                 set_seed(recipe.train.seed)
-                knowledge = label_knowledge(recipe, self.index, roles.train, Silent())
+                knowledge = label_knowledge(recipe, self.index, roles.train, Silent(), pictured=False)
                 tagger = make_tagger(recipe, self.index.label_space, knowledge)
                 found = compute_features(
                     tagger, self.index, rows, self.progress, data.bad_images, data.workers, device=this_process().device
@@ -203,7 +203,9 @@ class Trials:
         started, recipe = time.monotonic(), trial.recipe
         roles = self.roles(recipe)
         set_seed(recipe.train.seed)
-        tagger = make_tagger(recipe, self.index.label_space, label_knowledge(recipe, self.index, roles.train, Silent()))
+        tagger = make_tagger(
+            recipe, self.index.label_space, label_knowledge(recipe, self.index, roles.train, Silent(), pictured=False)
+        )
         run = RunFolder(self.folder.trials / trial.key)
         fitted: Fitted = fit(tagger, self.index, roles, recipe, run, self.progress, run.has_checkpoint)
         rows, logits_NK = fitted.scores["test"]
