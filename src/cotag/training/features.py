@@ -81,7 +81,7 @@ def compute_features(
     maps, depth = about["reads"] == "map", tagger.backbone.num_features
     dtype, shape = (np.float16, (depth, None, None)) if maps else (np.float32, (depth,))
     bank = open_bank(bank_folder(about), about, dtype, shape, progress)
-    digests, skipped = digest_images(index, rows, bad_images)
+    digests, skipped = digest_images(index, rows, bad_images, progress)
     # Copies of an image are computed once.
     first = {digest: row for row, digest in reversed(digests.items())}
     wanted = [{views.key(digest, view): row for digest, row in reversed(first.items())} for view in range(views.count)]

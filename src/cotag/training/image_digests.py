@@ -22,15 +22,24 @@ import numpy as np
 from cotag.errors import ImageError
 from cotag.storage import cache_folder
 from cotag.types.index import Index
+from cotag.types.progress import Progress, Silent
 
 SETTLED = 2.0
 CHUNK = 500
 TIMEOUT = 10.0
+MANY = 2000
 TABLE = "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, stamp BLOB, digest BLOB) WITHOUT ROWID"
 
 
-def digest_images(index: Index, rows: np.ndarray, bad_images: str) -> tuple[dict[int, bytes], dict[int, str]]:
+def digest_images(
+    index: Index, rows: np.ndarray, bad_images: str, progress: Progress | None = None
+) -> tuple[dict[int, bytes], dict[int, str]]:
     """The 16-byte digest of each row's image file, and why a file could not be read.
+
+    Args:
+        rows: row numbers of the Index.
+        bad_images: ``stop`` or ``skip``.
+        progress: is told where many files are read.
 
     Raises:
         ImageError: a file cannot be read and ``bad_images`` is ``stop``.
@@ -43,8 +52,11 @@ def digest_images(index: Index, rows: np.ndarray, bad_images: str) -> tuple[dict
         unread = [place for place, digest in enumerate(known) if digest is None]
         read = pool.map(digest_file, [paths[place] for place in unread])
         found: list[bytes | OSError | None] = [*known]
-        for place, value in zip(unread, read, strict=True):
-            found[place] = value
+        listener = progress if progress is not None and len(unread) >= MANY else Silent()
+        with listener.task("reading images", len(unread)) as task:
+            for place, value in zip(unread, read, strict=True):
+                found[place] = value
+                task.advance()
     _remember(
         (_name(paths[place]), stamps[place], digest)
         for place in unread
