@@ -67,7 +67,7 @@ def reproduce(
 
     run = EXPERIMENTS.get(name)
     given: dict[str, Any] = {"data": data, "models": models, "options": reader_options(read) if read else None}
-    given |= {"split": split, "gallery": gallery, "k": whole_numbers(k) if k else None, "metric": metric}
+    given |= {"split": split, "gallery": gallery, "k": None if k is None else whole_numbers(k), "metric": metric}
     given |= {"weights": weights, "against": against, "method": method}
     given |= {"small": small or None, "settings": settings, "runs": runs}
     taken = fitting(name, {key: value for key, value in given.items() if value is not None})

@@ -1,0 +1,62 @@
+"""``cotag reproduce``: names, options that an experiment takes, one page, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cotag.registry import EXPERIMENTS
+
+
+def test_help_names_every_experiment(cotag: Callable[..., Any]) -> None:
+    text = " ".join(cotag("reproduce", "--help").out.split())
+    assert all(name in text for name in EXPERIMENTS.names())
+
+
+def test_retrieval_is_printed_and_written(
+    cotag: Callable[..., Any], trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    command = ("reproduce", "retrieval", pictures, "--model", trained, "--k", "3,1")
+    ran = cotag(*command, "--out", page)
+    assert ran.code == 0
+    assert "plain backbone" in ran.out
+    assert f"report: {page}" in ran.out
+    assert page.read_text("utf-8").count('<li class="begins">') > 4
+    assert "exists already" in cotag(*command, "--out", page).error
+    found = json.loads(cotag(*command, "--json").out)
+    assert (found["experiment"], found["report"]) == ("retrieval", None)
+    assert {row["k"] for row in found["sections"][0]["rows"]} == {1, 3}
+
+
+def test_the_other_experiments_print_their_tables(cotag: Callable[..., Any], trained: Path) -> None:
+    assert "Relative difference" in cotag("reproduce", "comparison", "--model", trained, "--against", "voc2007").out
+    assert "Classifiers of" in cotag("reproduce", "classifiers", "--model", trained).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["retrival"], "'retrival' is not known; did you mean retrieval?"),
+        (["retrieval"], "experiment retrieval needs DATA and --model"),
+        (["classifiers", "DATA", "--model", "RUN"], "experiment classifiers takes no DATA"),
+        (["comparison", "--model", "RUN", "--k", "3"], "experiment comparison takes no --k"),
+        (["comparison", "--model", "RUN", "--small"], "experiment comparison takes no --small"),
+        (["retrieval", "DATA", "--model", "RUN", "--k", "1,x"], "--k '1,x': expected whole numbers"),
+        (["retrieval", "DATA", "--model", "RUN", "--k", ""], "--k '': expected whole numbers"),
+        (["retrieval", "DATA", "--model", "nowhere"], "nowhere: holds no model"),
+        (["comparison", "--model", "RUN", "--against", "voc2012"], "did you mean voc2007?"),
+        (["mlgcn-coco"], "experiment mlgcn-coco needs COCO 2014: download"),
+    ],
+)
+def test_an_error_is_one_line(
+    cotag: Callable[..., Any], trained: Path, pictures: Path, arguments: list[str], message: str
+) -> None:
+    places = {"RUN": trained, "DATA": pictures}
+    ran = cotag("reproduce", *(places.get(word, word) for word in arguments))
+    assert ran.out == ""
+    assert message in ran.error
