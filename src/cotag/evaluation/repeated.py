@@ -24,6 +24,7 @@ def compare_repeated(
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    overlap: float = 0.0,
 ) -> Comparison:
     """Compare settings, each trained with several seeds, with a baseline.
 
@@ -45,6 +46,9 @@ def compare_repeated(
     Args:
         named: name -> seed -> Scores; for one seed the same images for all names.
         baseline, metric, protocol, resamples, seed, level: as in ``compare``; labels are given at 0.5.
+        overlap: images that judge for each that trains, where the seeds are folds of the same images: trainings on
+            much the same images vary less than others would, so this is added to 1 / seeds (C. Nadeau and
+            Y. Bengio, "Inference for the generalization error", 2003).
 
     Raises:
         ScoresError, LabelSpaceError: scores of one seed are not of the same images, labels and targets.
@@ -60,7 +64,7 @@ def compare_repeated(
     by_seed = {name: np.array([value[name][s] - value[baseline][s] for s in common[name]]) for name in others}
     null = [
         _swapped(named[baseline], named[name], common[name], metric, protocol, resamples, seed)
-        + _luck(by_seed[name], *pooled_spread(value), resamples, seed)
+        + _luck(by_seed[name], *pooled_spread(value), resamples, seed, overlap)
         for name in others
     ]
     by = [float(by_seed[name].mean()) for name in others]
@@ -88,14 +92,14 @@ def pooled_spread(value: Mapping[str, Mapping[int, float]]) -> tuple[float, int]
     return float((rest_CS**2).sum() / degrees), degrees
 
 
-def _luck(by_seed_S: np.ndarray, pooled: float, degrees: int, draws: int, seed: int) -> np.ndarray:
+def _luck(by_seed_S: np.ndarray, pooled: float, degrees: int, draws: int, seed: int, overlap: float) -> np.ndarray:
     """What the luck of training adds to the mean of equal settings' differences over seeds; float64 (R,)."""
     count = len(by_seed_S)
     if count < 2:
         return np.zeros(draws)
     spread = max(float(np.var(by_seed_S, ddof=1)), 2 * pooled)
     drawn: np.ndarray = np.random.default_rng((seed, 1)).standard_t(max(degrees, count - 1), draws)
-    return np.sqrt(spread / count) * drawn
+    return np.sqrt(spread * (1 / count + overlap)) * drawn
 
 
 def _swapped(

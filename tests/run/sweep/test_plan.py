@@ -63,3 +63,15 @@ def test_what_is_no_grid_is_refused(grid: str, message: str) -> None:
 def test_a_key_stands_once() -> None:
     with pytest.raises(SettingError, match=r"model\.head: stands twice"):
         names("head=gcn", "model.head=linear")
+
+
+def test_some_of_the_grid_at_random() -> None:
+    grid = parse_grid(["graph.tau=0.1,0.2,0.3", "graph.p=0.3,0.5,0.7"])
+    drawn = [
+        [setting.name for setting in plan(Recipe.load("quick", [f"train.seed={s}"]), grid, False, 4)] for s in (0, 0, 1)
+    ]
+    everything = names("graph.tau=0.1,0.2,0.3", "graph.p=0.3,0.5,0.7")
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 5
+    assert set(drawn[0]) < set(everything)
+    assert len(plan(Recipe(), grid, False, 100)) == 10

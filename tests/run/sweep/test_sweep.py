@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cotag.errors import ResumeError, SettingError, TrainingError
+from cotag.evaluation.repeated import compare_repeated
 from cotag.run.folder import RunFolder
 from cotag.run.sweep import fitting
 from cotag.run.sweep.folder import Record, SweepFolder
+from cotag.run.sweep.sections import chosen_each_time
 from cotag.run.sweep.sweep import Sweep, resume_sweep, sweep
 from cotag.run.train import train
 from cotag.types.scores import Scores
@@ -175,3 +177,23 @@ def test_what_lies_there_is_overwritten_by_force_alone(swept: Any, tmp_path: Pat
     assert len(records(first)) == len(records(second)) == 4
     assert (tmp_path / "sweep" / "mine.txt").is_file()
     shutil.rmtree(second.folder)
+
+
+def test_in_folds_every_image_judges_once(swept: Any) -> None:
+    found = swept("train.learning_rate=0.1", "model.head_args.pooling=max", folds=3)
+    for name in ("recipe", "learning_rate=0.1, pooling=max"):
+        ids = [image for (setting, _), one in scores(found).items() if setting == name for image in one.ids]
+        assert len(ids) == len(set(ids)) == 60
+    best = {
+        seed: max((record for record in records(found) if record.seed == seed), key=lambda record: record.chosen or 0)
+        for seed in range(3)
+    }
+    values = {row.setting: row.values for row in found.rows}
+    expected = np.mean([values[record.setting][seed] for seed, record in best.items()])
+    assert chosen_each_time(found.rows) == pytest.approx(expected)
+    assert f"gives {expected:.4f} on those that judge" in found.sections[0].text
+    # The spread over folds weighs 1 / 3 + 1 / 2, so the interval is wider than that of 3 seeds would be.
+    named = {name: {seed: one for (setting, seed), one in scores(found).items() if setting == name} for name in values}
+    wide = found.comparison.differences[0].interval
+    narrow = compare_repeated(named, "recipe").differences[0].interval
+    assert wide[1] - wide[0] > narrow[1] - narrow[0]

@@ -13,7 +13,7 @@ import torch
 from accelerate.utils import set_seed
 from torch import nn
 
-from cotag.data.splits import CHOOSE_SHARE, Roles, assign_roles, stratified_parts
+from cotag.data.splits import CHOOSE_SHARE, Roles, assign_roles, stratified_folds, stratified_parts
 from cotag.errors import CotagError, DataError, StorageError
 from cotag.models.backbone import Backbone, parameter_count
 from cotag.models.scoring import score_batches
@@ -57,10 +57,14 @@ class Trials:
         recipe: of the sweep; its seed splits off the images that judge, which are the same for all trials.
         folder: where records and scores go.
         progress: shows how far the work is.
+        folds: in how many all images take turns in judging, one for each seed; None for images that always judge.
     """
 
-    def __init__(self, index: Index, recipe: Recipe, folder: SweepFolder, progress: Progress) -> None:
+    def __init__(
+        self, index: Index, recipe: Recipe, folder: SweepFolder, progress: Progress, folds: int | None = None
+    ) -> None:
         self.index, self.seed, self.folder, self.progress = index, recipe.train.seed, folder, progress
+        self.folds = folds
         self._roles: dict[Hashable, Roles] = {}
         self._features: dict[Hashable, FeatureSet] = {}
         self._parts: dict[Hashable, dict[str, Part]] = {}
@@ -97,13 +101,18 @@ class Trials:
                 self._together(group, task)
 
     def roles(self, recipe: Recipe) -> Roles:
-        """Which images train, choose and judge; those that judge are the same for all seeds."""
+        """Which images train, choose and judge; those that judge are the same for all seeds, or take turns in folds."""
         data, seed = recipe.data, recipe.train.seed
-        key = (data.train, data.choose, data.test, seed)
+        key: Hashable = (data.train, data.choose, data.test, seed)
         if key not in self._roles:
             found = assign_roles(self.index, data.train, data.choose, data.test, self.seed)
-            if found.split_off and seed != self.seed:
-                share = CHOOSE_SHARE if data.choose is None else float(data.choose)
+            share = data.choose if isinstance(data.choose, float) else CHOOSE_SHARE
+            if self.folds is not None:
+                rows = np.sort(np.concatenate([found.train, found.choose, found.test]))
+                judges_N = stratified_folds(self.index, rows, self.folds, self.seed) == (seed - self.seed) % self.folds
+                parts = stratified_parts(self.index, rows[~judges_N], share, seed + 1)
+                found = Roles(*parts, rows[judges_N], found.told)
+            elif found.split_off and seed != self.seed:
                 both = np.sort(np.concatenate([found.train, found.choose]))
                 found = Roles(*stratified_parts(self.index, both, share, seed + 1), found.test, found.told)
             self._roles[key] = found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,12 +81,15 @@ def _require_key(key: str, value: str) -> None:
             raise SettingError(f"--grid {str(error).removeprefix('--set ')}") from None
 
 
-def plan(recipe: Recipe, grid: Mapping[str, Sequence[str]], one_at_a_time: bool) -> list[Setting]:
+def plan(
+    recipe: Recipe, grid: Mapping[str, Sequence[str]], one_at_a_time: bool, most: int | None = None
+) -> list[Setting]:
     """The settings, the recipe as it is first; a setting that changes nothing of it is left out.
 
     Args:
         grid: values by key.
         one_at_a_time: change one key of the recipe at a time, and not all of them together.
+        most: so many of the settings, drawn at random with the recipe's seed; all where not given.
 
     Raises:
         SettingError: no setting is left that differs from the recipe.
@@ -97,6 +101,8 @@ def plan(recipe: Recipe, grid: Mapping[str, Sequence[str]], one_at_a_time: bool)
     else:
         keys = list(grid)
         changes = [tuple(zip(keys, values, strict=True)) for values in itertools.product(*grid.values())]
+    if most is not None and most < len(changes):
+        changes = random.Random(recipe.train.seed).sample(changes, most)
     short = _short_keys(list(grid))
     found = [Setting(BASELINE, (), recipe)]
     seen = {recipe.to_yaml()}

@@ -99,7 +99,23 @@ def verdict_in_words(comparison: Comparison, rows: Sequence[Row]) -> str:
             f"which had no part in the choice, give it {taken.test:.4f} {comparison.metric}; the highest number in the "
             f"column test, {max(row.test or 0.0 for row in told):.4f}, is the best of {len(told)} and holds their luck."
         )
+    each = chosen_each_time(rows)
+    if each is not None:
+        lines.append(
+            f"Choosing anew with each seed or fold, by its own images that choose, gives {each:.4f} on those that "
+            "judge: what choosing among these settings is worth, without the luck of the best."
+        )
     return "\n\n".join(lines)
+
+
+def chosen_each_time(rows: Sequence[Row]) -> float | None:
+    """The mean over seeds of what the setting that chose best with a seed has on the images that judge."""
+    best: dict[int, tuple[float, float]] = {}
+    for row in rows:
+        for record, value in zip(row.records, row.values, strict=True):
+            if record.chosen is not None and record.chosen > best.get(record.seed, (-1.0, 0.0))[0]:
+                best[record.seed] = (record.chosen, value)
+    return float(np.mean([value for _, value in best.values()])) if best else None
 
 
 def sweep_sections(comparison: Comparison, rows: Sequence[Row], failed: Sequence[Record]) -> list[Section]:

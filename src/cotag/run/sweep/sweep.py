@@ -81,6 +81,8 @@ def sweep(
     overrides: Sequence[str] = (),
     force: bool = False,
     progress: Progress | None = None,
+    folds: int | None = None,
+    most: int | None = None,
 ) -> Sweep:
     """Try settings of a recipe, each with several seeds, and compare them with the recipe as it is.
 
@@ -98,28 +100,33 @@ def sweep(
         overrides: settings of the recipe as ``key=value``.
         force: whether what lies in ``out`` may be overwritten.
         progress: shows how far the work is; nothing by default.
+        folds: for small data: all images take turns in judging, in so many folds, one training of each setting in
+            each; ``seeds`` is not used then.
+        most: so many settings of the grid, drawn at random; all where not given.
 
     Raises:
         CotagError: whatever is wrong, in one line; trials that ended stay in the folder.
     """
     settings = Recipe.load(recipe, overrides)
     check_recipe(settings)
-    if seeds < 1:
-        raise SettingError(f"--seeds {seeds}: must be 1 or more")
+    if seeds < 1 or (folds is not None and folds < 2):
+        raise SettingError(f"--seeds {seeds} or --folds {folds}: must be 1 or more, and 2 or more")
+    seeds = folds or seeds
     names = headline_names(protocol_of("default"))
     if metric not in names:
         raise SettingError(f"metric {metric!r} is not known{suggestion(metric, names)}")
-    planned = plan(settings, parse_grid(grid), one_at_a_time)
+    planned = plan(settings, parse_grid(grid), one_at_a_time, most)
     folder = _new_folder(out, "sweep" if isinstance(recipe, Recipe) else Path(recipe).stem, force)
     index = data if isinstance(data, Index) else read(data, **settings.data.read)
     asked = {
         "data": None if isinstance(data, Index) else str(data),
         "grid": list(grid), "seeds": seeds, "one_at_a_time": one_at_a_time, "metric": metric,
+        "folds": folds, "most": most,
     }  # fmt: skip
     if force:
         _clear(folder)
     folder.begin(asked, settings, index.label_space, len(index))
-    return _finish(folder, index, settings, planned, seeds, metric, progress or Silent())
+    return _finish(folder, index, settings, planned, asked, progress or Silent())
 
 
 def resume_sweep(
@@ -143,27 +150,27 @@ def resume_sweep(
     index = place if isinstance(place, Index) else read(place, **settings.data.read)
     begun.require_same_data(index.label_space, len(index))
     clear_leftovers(begun.folder)
-    planned = plan(settings, parse_grid(asked["grid"]), asked["one_at_a_time"])
-    return _finish(begun, index, settings, planned, asked["seeds"], asked["metric"], progress or Silent())
+    planned = plan(settings, parse_grid(asked["grid"]), asked["one_at_a_time"], asked["most"])
+    return _finish(begun, index, settings, planned, asked, progress or Silent())
 
 
 def _finish(
-    folder: SweepFolder, index: Index, recipe: Recipe, planned: Sequence[Setting], seeds: int, metric: str,
-    progress: Progress,
+    folder: SweepFolder, index: Index, recipe: Recipe, planned: Sequence[Setting],
+    asked: Mapping[str, Any], progress: Progress,
 ) -> Sweep:  # fmt: skip
     started = time.monotonic()
-    first = recipe.train.seed
+    first, seeds, folds = recipe.train.seed, int(asked["seeds"]), asked["folds"]
     trials = [Trial(setting, seed) for seed in range(first, first + seeds) for setting in planned]
     todo = [trial for trial in trials if folder.ended(trial) is None]
     progress.say(f"{len(planned)} settings x {seeds} seeds: {len(trials)} trials, {len(trials) - len(todo)} at hand")
     try:
-        Trials(index, recipe, folder, progress).fit(todo)
+        Trials(index, recipe, folder, progress, folds).fit(todo)
     except BaseException:
         progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")
         raise
     fitted = time.monotonic()
     failed = [record for trial in trials if (record := folder.ended(trial)) and record.message]
-    comparison, rows = _compared(folder, planned, trials, metric, recipe.train.seed)
+    comparison, rows = _compared(folder, planned, trials, asked, recipe.train.seed)
     seconds = {"fitting": fitted - started, "comparing": time.monotonic() - fitted}
     sections = sweep_sections(comparison, rows, failed)
     with whole_file(folder.table) as temporary:
@@ -175,9 +182,10 @@ def _finish(
 
 
 def _compared(
-    folder: SweepFolder, planned: Sequence[Setting], trials: Sequence[Trial], metric: str, seed: int
+    folder: SweepFolder, planned: Sequence[Setting], trials: Sequence[Trial], asked: Mapping[str, Any], seed: int
 ) -> tuple[Comparison, list[Row]]:
     """Each setting against the baseline, and the rows of the table, the failed ones last."""
+    metric, folds = str(asked["metric"]), asked["folds"]
     good: dict[str, dict[int, Trial]] = {setting.name: {} for setting in planned}
     records: dict[str, list[Record]] = {setting.name: [] for setting in planned}
     for trial in trials:
@@ -193,7 +201,9 @@ def _compared(
         raise TrainingError(f"no setting but the recipe itself could be fitted; see {folder.trials}")
     named = {name: {s: Scores.load(folder.scores(trial)) for s, trial in own.items()} for name, own in shared.items()}
     resamples = max(LEAST_SWAPS, SWAPS_EACH * (len(named) - 1))
-    comparison = compare_repeated(named, BASELINE, metric, resamples=resamples, seed=seed)
+    comparison = compare_repeated(
+        named, BASELINE, metric, resamples=resamples, seed=seed, overlap=1 / (folds - 1) if folds else 0.0
+    )
     values = {name: tuple(_values(own, metric)) for name, own in named.items()}
     against = {one.name: one for one in comparison.differences}
     rows = [
