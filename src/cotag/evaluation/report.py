@@ -134,7 +134,7 @@ def _figure(figure: dict[str, Any], title: str) -> dict[str, Any]:
         "caption": caption,
         "json": text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "height": layout.get("height", 360),
-        "wide": any(trace.get("type") == "heatmap" for trace in data),
+        "wide": layout.get("meta", {}).get("wide", any(trace.get("type") == "heatmap" for trace in data)),
         "lines": [_line_name(trace) for trace in data] if len(data) > CHOSEN_LINES else [],
         "visible": [trace.get("visible", True) is True for trace in data],
     }

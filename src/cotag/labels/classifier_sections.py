@@ -83,6 +83,8 @@ def _figure(at: np.ndarray, label_space: LabelSpace, count: int) -> dict[str, An
         "height": int(height + depth + 40),
         "margin": {"l": 8, "r": 8, "t": 20, "b": 20},
         "hovermode": "closest",
+        # Names and key need their room on a phone too, which then scrolls.
+        "meta": {"wide": True},
         "showlegend": False,
     }
     return {"data": [points, key] if grouped else [points], "layout": layout}

@@ -91,6 +91,8 @@ def network_figure(graph: LabelGraph, labels: np.ndarray, drawn_KK: csr_array) -
         "height": int(height + depth + 40),
         "margin": {"l": 8, "r": 8, "t": 20, "b": 20},
         "hovermode": "closest",
+        # Names and key need their room on a phone too, which then scrolls.
+        "meta": {"wide": True},
         "showlegend": False,
     }
     return {"data": [_arrows(graph, labels, at, a, b, names, is_edge), nodes, key], "layout": layout}, lines

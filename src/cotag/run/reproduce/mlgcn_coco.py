@@ -79,8 +79,8 @@ def mlgcn_coco(
     }
     scores = {name: scores_of(str(run.folder)) for name, run in trained.items()}
     known = benchmark("coco2014")
-    own = {f"{name}, own": values for name, values in measures(scores).items()}
-    sections = comparison_sections(known, GRAPH, own, unlike(scores, known))
+    own = {f"{name}, own": one for name, one in scores.items()}
+    sections = comparison_sections(known, GRAPH, measures(own), unlike(own, known))
     return Experiment("ML-GCN", f"{data}; runs in {folder}", [compare(scores).section(), *sections])
 
 
