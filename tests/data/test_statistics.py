@@ -13,7 +13,6 @@ from PIL import Image
 
 from cotag.data.cooccurrence import cooccurrence_section, pair_counts
 from cotag.data.images import open_image
-from cotag.data.label_sections import tail_groups
 from cotag.data.scan import scan
 from cotag.data.statistics import statistics
 from cotag.errors import DataError
@@ -119,8 +118,7 @@ def test_ten_thousand_labels_stay_sparse(tmp_path: Path) -> None:
     assert found["Labels"].figure["data"][0]["type"] == "scatter"
 
 
-def test_tail_groups_and_imbalance(tmp_path: Path) -> None:
-    assert tail_groups(np.array([101, 100, 20, 19, 0])) == ["head", "middle", "middle", "tail", "tail"]
+def test_tail_and_imbalance(tmp_path: Path) -> None:
     positives = [[0, 1]] * 20 + [[0]] * 100 + [[0, 2]] * 10
     split = ["train"] * 120 + ["val"] * 10
     images = [f"{row}.png" for row in range(130)]

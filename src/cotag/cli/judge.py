@@ -121,11 +121,11 @@ def evaluate(
     Example: cotag evaluate runs/first table:photos/labels.csv --split test
     """
     from cotag.cli.terminal import print_json, print_sections
-    from cotag.evaluation.groups import parse_borders
     from cotag.evaluation.metrics import evaluate as judge
     from cotag.evaluation.protocols import parse_options, protocol_of
     from cotag.run.sections import label_section, summary_section
     from cotag.storage import require_free
+    from cotag.types.frequency import parse_borders
 
     if out:
         require_free(out, force)

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cotag.types.frequency import BORDERS, frequency_groups
 from cotag.types.index import Index
 from cotag.types.section import Section, drawn_names
-
-HEAD, TAIL = 100, 20
-"""A label with more than HEAD training images is of the head, with fewer than TAIL of the tail."""
 
 NAMED_BARS = 100
 
@@ -60,7 +58,7 @@ def label_section(splits: dict[str, Index], training: str) -> Section:
     names = splits["all"].label_space.names
     counts = {name: part.counts() for name, part in splits.items()}
     ratios = {name: shares(part) for name, part in splits.items()}
-    groups = tail_groups(counts[training])
+    groups = frequency_groups(counts[training]).group_K
     order = np.argsort(-counts["all"], kind="stable")
     columns = ["label", "group", "images", "share"]
     for name in list(splits)[1:]:
@@ -93,20 +91,15 @@ def _count_figure(splits: dict[str, Index], order: np.ndarray) -> dict[str, Any]
     return {"data": lines, "layout": layout}
 
 
-def tail_groups(counts_K: np.ndarray) -> list[str]:
-    """``head``, ``middle`` or ``tail`` for each label, by its number of training images."""
-    return ["head" if count > HEAD else "tail" if count < TAIL else "middle" for count in counts_K.tolist()]
-
-
 def tail_section(index: Index, training: str) -> Section:
     """How unequal the labels are, by their training images."""
     counts = index.counts()
-    groups = np.array(tail_groups(counts))
+    groups, (upper, lower) = frequency_groups(counts), BORDERS
     total = max(1, int(counts.sum()))
-    borders = {"head": f"more than {HEAD}", "middle": f"{TAIL} to {HEAD}", "tail": f"fewer than {TAIL}"}
+    borders = {"head": f"more than {upper}", "middle": f"{lower} to {upper}", "tail": f"fewer than {lower}"}
     rows: list[list[Any]] = []
     for group, border in borders.items():
-        inside = counts[groups == group]
+        inside = counts[groups.members(group)]
         rows.append([group, border, len(inside), int(inside.sum()), float(inside.sum() / total)])
     names = index.label_space.names
     most, least = int(np.argmax(counts)), int(np.argmin(np.where(counts > 0, counts, np.iinfo(np.int64).max)))

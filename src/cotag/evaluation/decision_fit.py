@@ -12,6 +12,7 @@ from cotag.evaluation.decision import Decision, highest, logits_of
 from cotag.evaluation.objective import Objective, Totals, counts_of, totals_of
 from cotag.evaluation.offset_fit import fit_group_offset, fit_label_offsets
 from cotag.evaluation.threshold_fit import fit_label_thresholds, fit_threshold
+from cotag.types.frequency import infrequent_labels
 from cotag.types.scores import Scores
 
 FITTED_RULES = ("threshold", "label_thresholds", "top_k", "top_k_and_threshold", "group_offset", "label_offsets")
@@ -143,9 +144,9 @@ class DecisionFit:
     def _infrequent_offsets(self, scores: Scores, logits_NK: np.ndarray) -> np.ndarray:
         assert self.k is not None
         size = logits_NK.shape[1]
-        fewest = np.argsort((scores.targets_NK == 1).sum(0), kind="stable")[: size // 2]
         named = [scores.label_space.id(name) for name in self.infrequent]
-        members_K = np.isin(np.arange(size), named or fewest)
+        fewest_K = infrequent_labels((scores.targets_NK == 1).sum(0), "half")
+        members_K = np.isin(np.arange(size), named) if named else fewest_K
         offset, _ = fit_group_offset(logits_NK, scores.targets_NK, members_K, self.k, self.objective)
         return np.where(members_K, offset, 0.0)
 

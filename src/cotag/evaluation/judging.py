@@ -12,11 +12,11 @@ from cotag.errors import ScoresError, SettingError, listing
 from cotag.evaluation.average_precision import VARIANTS, ranked
 from cotag.evaluation.calibration_error import brier_score, expected_calibration_error, sigmoid
 from cotag.evaluation.columns import map_labels
-from cotag.evaluation.groups import NAMES, Groups
 from cotag.evaluation.images import Given, ImageMeasures, measure_images
 from cotag.evaluation.precision_recall import label_rates, mean_recall, precision_recall_f1
 from cotag.evaluation.protocols import Protocol
 from cotag.evaluation.targets import Targets
+from cotag.types.frequency import NAMES, Groups
 from cotag.types.labels import LabelSpace
 
 K = 3

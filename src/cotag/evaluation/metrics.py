@@ -10,12 +10,12 @@ from cotag.errors import ScoresError
 from cotag.evaluation.average_precision import average_precisions as average_precisions
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.given import describe_given, given_labels, label_thresholds
-from cotag.evaluation.groups import Borders, group_labels
 from cotag.evaluation.judging import Report as Report
 from cotag.evaluation.judging import Subject, judge
 from cotag.evaluation.precision_recall import precision_recall_f1 as precision_recall_f1
 from cotag.evaluation.protocols import Protocol, protocol_of
 from cotag.evaluation.targets import DenseTargets, SparseTargets
+from cotag.types.frequency import Borders, group_labels
 from cotag.types.labels import LabelSpace
 from cotag.types.scores import Scores
 

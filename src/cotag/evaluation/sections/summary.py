@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cotag.evaluation.figures import count_against_score
-from cotag.evaluation.groups import NAMES
 from cotag.evaluation.metrics import Report
+from cotag.types.frequency import NAMES
 from cotag.types.section import Section
 
 HEADLINE = ("mAP", *(f"mAP_{name}" for name in NAMES), "CF1", "OF1", "CP", "CR", "OP", "OR", "macro_F1")
