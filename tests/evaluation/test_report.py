@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cotag.errors import OutputExists, StorageError
-from cotag.evaluation.figures import bar, count_against_score, learning_curves
+from cotag.evaluation.figures import bar, count_against_score, epoch_curves
 from cotag.evaluation.report import format_cell, render, write_report
 from cotag.types.section import Section, drawn_names
 
@@ -184,22 +184,22 @@ def test_a_report_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         write_report([], tmp_path / "file" / "report.html", "T")
 
 
-def test_learning_curves_take_the_keys_that_are_there() -> None:
+def test_epoch_curves_take_the_keys_that_are_there() -> None:
     history = [
         {"epoch": 1, "train_loss": 0.7, "learning_rate": 0.1},
         {"epoch": 2, "train_loss": 0.5, "val_loss": 0.6, "val_mAP": 0.4},
     ]
-    figure = learning_curves(history)
+    figure = epoch_curves(history)
     assert [(line["name"], line["yaxis"], line["x"], line["y"]) for line in figure["data"]] == [
         ("train_loss", "y", [1, 2], [0.7, 0.5]),
         ("val_loss", "y", [1, 2], [None, 0.6]),
         ("val_mAP", "y2", [1, 2], [None, 0.4]),
     ]
     assert "yaxis2" in figure["layout"]
-    only = learning_curves([{"epoch": 1, "val_mAP": 0.4}])
+    only = epoch_curves([{"epoch": 1, "val_mAP": 0.4}])
     assert only["data"][0]["yaxis"] == "y"
     assert "yaxis2" not in only["layout"]
-    assert learning_curves([])["data"] == []
+    assert epoch_curves([])["data"] == []
 
 
 def test_counts_against_scores_leave_out_what_is_undefined() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cotag.types.section import drawn_names
 
 
-def learning_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def epoch_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Losses and quality by epoch, one above the other.
 
     Args:
@@ -47,6 +48,71 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         layout["xaxis"]["anchor"] = "y2"
         layout["height"] = 520
     return {"data": lines, "layout": layout}
+
+
+# Ten that are told apart on white and on dark paper alike.
+COLORS = (
+    *("#3b82c4", "#e07b1a", "#2f9e62", "#cf4450", "#8f63c9", "#a0705a", "#d95f9f", "#7f8c8d", "#a8a316", "#17a3b8"),
+)
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
+PANEL_HEIGHT, PANEL_GAP = 230, 0.07
+# A loss that spans more than this, as where one rate was too high, is drawn on a logarithmic axis.
+LINEAR_SPAN = 20.0
+
+
+def run_curves(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float | None], Sequence[float | None]]]], x_title: str = "epoch"
+) -> dict[str, Any]:
+    """Lines of several runs, a panel for each quantity above the other, with one color for each run.
+
+    Args:
+        panels: title of a quantity -> name of a run -> (x, y); a gap where both are None.
+        x_title: of the common axis.
+
+    Returns:
+        a plotly figure; the legend names each run once, and hides all its lines.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    drawn = dict(zip(names, drawn_names(names), strict=True))
+    share = (1 - PANEL_GAP * (len(panels) - 1)) / max(1, len(panels))
+    layout: dict[str, Any] = {
+        "xaxis": {"title": {"text": x_title}, "anchor": f"y{len(panels)}" if len(panels) > 1 else "y"},
+        "height": 110 + PANEL_HEIGHT * len(panels) + 10 * len(names),
+        "showlegend": True,
+        "hovermode": "closest",
+        "meta": {"wide": True, "list": False},
+    }
+    data: list[dict[str, Any]] = []
+    for place, (title, lines) in enumerate(panels.items()):
+        axis = "" if place == 0 else str(place + 1)
+        top = 1 - place * (share + PANEL_GAP)
+        values = [y for _, ys in lines.values() for y in ys if y is not None and math.isfinite(y)]
+        spread = bool(values) and min(values) > 0 and max(values) > LINEAR_SPAN * min(values)
+        is_loss = "loss" in title
+        layout[f"yaxis{axis}"] = {
+            "title": {"text": title},
+            "domain": [max(0.0, top - share), top],
+            "type": "log" if is_loss and spread else "linear",
+        }
+        for name, (x, y) in lines.items():
+            number = names.index(name)
+            symbol = SYMBOLS[number // len(COLORS) % len(SYMBOLS)]
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers" if len(x) < 60 else "lines",
+                    "name": drawn[name],
+                    "legendgroup": name,
+                    "showlegend": not any(line["legendgroup"] == name for line in data),
+                    "line": {"color": COLORS[number % len(COLORS)], "width": 1.8},
+                    "marker": {"size": 5, "symbol": symbol},
+                    "x": list(x),
+                    "y": list(y),
+                    "yaxis": f"y{axis}",
+                    "hovertemplate": f"{x_title} %{{x}}, {title} %{{y:.4f}}",
+                }
+            )
+    return {"data": data, "layout": layout}
 
 
 def count_against_score(counts: Sequence[int], ap: Sequence[float | None], names: Sequence[str]) -> dict[str, Any]:

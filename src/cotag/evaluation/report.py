@@ -128,14 +128,14 @@ def _figure(figure: dict[str, Any], title: str) -> dict[str, Any]:
     layout = dict(figure.get("layout", {}))
     heading = layout.pop("title", None) or title
     caption = heading.get("text", title) if isinstance(heading, dict) else heading
-    data = figure["data"]
+    data, about = figure["data"], layout.get("meta", {})
     text = json.dumps(plain({"data": data, "layout": layout}), allow_nan=False)
     return {
         "caption": caption,
         "json": text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "height": layout.get("height", 360),
-        "wide": layout.get("meta", {}).get("wide", any(trace.get("type") == "heatmap" for trace in data)),
-        "lines": [_line_name(trace) for trace in data] if len(data) > CHOSEN_LINES else [],
+        "wide": about.get("wide", any(trace.get("type") == "heatmap" for trace in data)),
+        "lines": [_line_name(trace) for trace in data] if about.get("list", len(data) > CHOSEN_LINES) else [],
         "visible": [trace.get("visible", True) is True for trace in data],
     }
 
