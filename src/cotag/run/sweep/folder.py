@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,12 @@ class SweepFolder:
         self.table = self.folder / "table.parquet"
         self.report = self.folder / "report.html"
         self.result = self.folder / "result.json"
+
+    def clear(self) -> None:
+        """Remove what an earlier sweep left; other files stay."""
+        shutil.rmtree(self.trials, ignore_errors=True)
+        for file in (self.asked, self.recipe, self.table, self.report, self.result):
+            file.unlink(missing_ok=True)
 
     def begin(self, asked: dict[str, Any], recipe: Recipe, space: LabelSpace, images: int) -> None:
         """Write what was asked for."""

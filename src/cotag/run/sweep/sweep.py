@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cotag.data.read import read
-from cotag.errors import SettingError, TrainingError, suggestion
+from cotag.errors import ResumeError, SettingError, TrainingError, suggestion
 from cotag.evaluation.comparison import Comparison
 from cotag.evaluation.protocols import protocol_of
 from cotag.evaluation.repeated import compare_repeated, value_of
@@ -116,7 +115,7 @@ def sweep(
     if metric not in names:
         raise SettingError(f"metric {metric!r} is not known{suggestion(metric, names)}")
     planned = plan(settings, parse_grid(grid), one_at_a_time, most)
-    folder = _new_folder(out, "sweep" if isinstance(recipe, Recipe) else Path(recipe).stem, force)
+    folder = new_sweep_folder(out, "sweep" if isinstance(recipe, Recipe) else Path(recipe).stem, force)
     index = data if isinstance(data, Index) else read(data, **settings.data.read)
     asked = {
         "data": None if isinstance(data, Index) else str(data),
@@ -124,9 +123,9 @@ def sweep(
         "folds": folds, "most": most,
     }  # fmt: skip
     if force:
-        _clear(folder)
+        folder.clear()
     folder.begin(asked, settings, index.label_space, len(index))
-    return _finish(folder, index, settings, planned, asked, progress or Silent())
+    return finish(folder, index, settings, planned, asked, progress or Silent())
 
 
 def resume_sweep(
@@ -143,6 +142,8 @@ def resume_sweep(
     """
     begun = SweepFolder(folder)
     asked = begun.load_asked()
+    if "grid" not in asked:
+        raise ResumeError(f"{begun.folder}: was begun by cotag reproduce; give that again with --runs {begun.folder}")
     settings = Recipe.load(begun.recipe)
     place = data if data is not None else asked["data"]
     if place is None:
@@ -151,13 +152,20 @@ def resume_sweep(
     begun.require_same_data(index.label_space, len(index))
     clear_leftovers(begun.folder)
     planned = plan(settings, parse_grid(asked["grid"]), asked["one_at_a_time"], asked["most"])
-    return _finish(begun, index, settings, planned, asked, progress or Silent())
+    return finish(begun, index, settings, planned, asked, progress or Silent())
 
 
-def _finish(
+def finish(
     folder: SweepFolder, index: Index, recipe: Recipe, planned: Sequence[Setting],
     asked: Mapping[str, Any], progress: Progress,
 ) -> Sweep:  # fmt: skip
+    """Fit what is not fitted yet, compare, and write the table and the report.
+
+    Args:
+        folder: of the sweep, begun.
+        planned: the settings, the recipe as it is first.
+        asked: ``seeds``, ``folds`` and ``metric``, as in ``sweep``.
+    """
     started = time.monotonic()
     first, seeds, folds = recipe.train.seed, int(asked["seeds"]), asked["folds"]
     trials = [Trial(setting, seed) for seed in range(first, first + seeds) for setting in planned]
@@ -223,7 +231,12 @@ def _values(by_seed: Mapping[int, Scores], metric: str) -> list[float]:
     return [value_of(scores, metric, protocol_of("default")) for scores in by_seed.values()]
 
 
-def _new_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> SweepFolder:
+def new_sweep_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> SweepFolder:
+    """A folder for a new sweep: ``out``, or the next free ``sweeps/NAME-N``.
+
+    Raises:
+        OutputExists: ``out`` holds something and ``force`` was not given.
+    """
     if out is not None:
         require_free(out, force)
         return SweepFolder(out)
@@ -231,11 +244,3 @@ def _new_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> S
     while (SWEEPS / f"{name}-{number}").exists():
         number += 1
     return SweepFolder(SWEEPS / f"{name}-{number}")
-
-
-def _clear(folder: SweepFolder) -> None:
-    """Remove what an earlier sweep left; other files stay."""
-
-    shutil.rmtree(folder.trials, ignore_errors=True)
-    for file in (folder.asked, folder.recipe, folder.table, folder.report, folder.result):
-        file.unlink(missing_ok=True)
