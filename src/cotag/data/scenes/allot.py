@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from cotag.data.scenes.vocabulary import SPLITS
 
 
-def allot(targets_NK: np.ndarray) -> list[str]:
+def allot(targets_NK: np.ndarray, shares: Mapping[str, float] = SPLITS) -> list[str]:
     """The split of each scene, decided one after the other: the first n do not depend on those that follow.
 
     Each goes to the split that lacks it most: over its labels, and over the number of scenes, the share that the
@@ -16,9 +18,10 @@ def allot(targets_NK: np.ndarray) -> list[str]:
 
     Args:
         targets_NK: bool, whether each label is present.
+        shares: of the scenes that each split should have, together 1.
     """
-    names = list(SPLITS)
-    shares_S1 = np.array([SPLITS[name] for name in names])[:, None]
+    names = list(shares)
+    shares_S1 = np.array([shares[name] for name in names])[:, None]
     # Every scene has one more label, of its own existence, so that the splits have their share of all scenes.
     targets_NK = np.concatenate([targets_NK, np.ones((len(targets_NK), 1), dtype=bool)], axis=1)
     total_K = np.zeros(targets_NK.shape[1])
