@@ -36,6 +36,7 @@ from cotag.models.tagger import build_tagger
 from cotag.registry import HEADS
 from cotag.run.fitting import FOLDS, judge
 from cotag.run.model import as_tensor
+from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet, compute_features
 from cotag.training.head_fit import CachedHead, HeadLoop, Part, Solver, descend_head, solve_head
 from cotag.training.losses.bce import BCE
@@ -173,7 +174,7 @@ class Bench:
             chosen = solve_head(head, train, choose, Solver("auto", "mAP", True, folds_N=folds), judge)
         else:
             settings = LoopSettings(self.epochs, warmup_epochs=1, clip_norm=10.0)
-            loop = HeadLoop(settings, adamw, BCE, cosine(), 64, rate, seed)
+            loop = HeadLoop(settings, adamw, lambda model, counts: Criterion(BCE()), cosine(), 64, rate, seed)
             if hasattr(head, "start_from"):
                 head.start_from(torch.from_numpy(((train.targets_NK == 1).mean(0) + 1e-4).astype(np.float32)))
             chosen = descend_head(head, train, choose, decay, judge, loop, refit, Silent())

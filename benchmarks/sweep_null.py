@@ -23,6 +23,7 @@ from cotag.evaluation.repeated import compare_repeated, value_of
 from cotag.models.heads.linear import LinearHead
 from cotag.models.tagger import build_tagger
 from cotag.run.fitting import judge
+from cotag.training.criterion import Criterion
 from cotag.training.features import compute_features
 from cotag.training.head_fit import HeadLoop, Part
 from cotag.training.losses.bce import BCE
@@ -62,7 +63,7 @@ class Bench:
             cut = len(order) // 5
             torch.manual_seed(seed)
             head = LinearHead(self.found.features.shape[1], len(self.index.label_space))
-            how = HeadLoop(LoopSettings(8), adamw, BCE, cosine(), 64, 3e-3, seed)
+            how = HeadLoop(LoopSettings(8), adamw, lambda model, counts: Criterion(BCE()), cosine(), 64, 3e-3, seed)
             fits.append(Fit(head, self.part(order[cut:]), self.part(order[:cut]), 0.01, how, refit=True))
         fit_together(fits, judge, Silent())
         features = torch.from_numpy(self.found.of(self.test).features).float()

@@ -99,6 +99,7 @@ class TrainSettings(Settings):
     weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto", description="auto: chosen on the split that chooses"
     )
+    l1: float = Field(0.0, ge=0, description="factor of the penalty sum |w| over matrices and filters")
     schedule: str = "cosine"
     schedule_args: dict[str, Any] = Field(default_factory=dict)
     warmup_epochs: float = Field(0.0, ge=0)

@@ -14,6 +14,7 @@ from cotag.models.heads.linear import LinearHead
 from cotag.models.scoring import score_batches
 from cotag.registry import OPTIMIZERS
 from cotag.training import head_fit
+from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.head_fit import (
     CachedHead,
@@ -24,6 +25,7 @@ from cotag.training.head_fit import (
     joined,
     solve_head,
 )
+from cotag.training.label_counts import LabelCounts
 from cotag.training.linear_probe import STRENGTHS, cross_validated_logits, fit_linear_probe
 from cotag.training.losses.bce import BCE
 from cotag.training.schedules import constant, cosine
@@ -140,7 +142,10 @@ def loop(epochs: int = 6, rate: float = 0.05, schedule: Any = None, **settings: 
         optimizer: torch.optim.Optimizer = OPTIMIZERS.build("adamw", groups)
         return optimizer
 
-    return HeadLoop(LoopSettings(epochs, **settings), make, BCE, schedule or constant(), 16, rate, seed=0)
+    def criterion(model: nn.Module, counts: LabelCounts) -> Criterion:
+        return Criterion(BCE())
+
+    return HeadLoop(LoopSettings(epochs, **settings), make, criterion, schedule or constant(), 16, rate, seed=0)
 
 
 def fresh(**settings: Any) -> LinearHead:

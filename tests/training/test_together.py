@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,10 @@ from cotag.models.heads.gcn import GraphHead
 from cotag.models.heads.linear import LinearHead
 from cotag.registry import LOSSES, OPTIMIZERS
 from cotag.training import head_fit, together
+from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureSet
 from cotag.training.head_fit import Chosen, HeadLoop, Part, descend_head
+from cotag.training.label_counts import LabelCounts
 from cotag.training.schedules import constant, cosine
 from cotag.training.together import Fit, fit_together, together_key
 from cotag.training.trainer import LoopSettings
@@ -44,15 +46,27 @@ def judge(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     }
 
 
+def criteria(loss: str, l1: float = 0.0, **args: Any) -> Callable[[nn.Module, LabelCounts], Criterion]:
+    """Makes the losses of a head, with the counts that a loss needs."""
+
+    def make(model: nn.Module, counts: LabelCounts) -> Criterion:
+        known = {"counts_K": counts.present_K, "known_K": counts.known_K, "infrequent_K": counts.present_K < 20}
+        needed = {name: known[name] for name in getattr(LOSSES.get(loss), "needs", ())}
+        return Criterion(LOSSES.build(loss, **args, **needed), l1, model.parameters())
+
+    return make
+
+
 def loop(
-    seed: int = 0, rate: float = 0.02, epochs: int = 5, optimizer: str = "adamw", loss: str = "bce", **settings: Any
-) -> HeadLoop:
+    seed: int = 0, rate: float = 0.02, epochs: int = 5, optimizer: str = "adamw", loss: str = "bce", l1: float = 0.0,
+    loss_args: dict[str, Any] | None = None, **settings: Any,
+) -> HeadLoop:  # fmt: skip
     def make(groups: Any) -> torch.optim.Optimizer:
         found: torch.optim.Optimizer = OPTIMIZERS.build(optimizer, groups)
         return found
 
     given = LoopSettings(epochs, **{"warmup_epochs": 1.0, **settings})
-    return HeadLoop(given, make, lambda: LOSSES.build(loss), cosine(), 16, rate, seed)
+    return HeadLoop(given, make, criteria(loss, l1, **(loss_args or {})), cosine(), 16, rate, seed)
 
 
 def linear(seed: int) -> LinearHead:
@@ -110,7 +124,8 @@ def test_each_ends_as_it_would_alone(make: Any, optimizer: str, refit: bool) -> 
 
 
 @pytest.mark.parametrize(
-    "settings", [{"loss": "asymmetric"}, {"ema": 0.9}, {"patience": 1}, {"choose_by": "loss"}, {"decay": "auto"}]
+    "settings",
+    [{"loss": "asymmetric"}, {"l1": 0.01}, {"ema": 0.9}, {"patience": 1}, {"choose_by": "loss"}, {"decay": "auto"}],
 )
 def test_each_ends_as_it_would_alone_with_other_settings(settings: dict[str, Any]) -> None:
     assert_as_alone(fits(linear, **settings))

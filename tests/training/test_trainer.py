@@ -27,6 +27,7 @@ from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.losses.bce import BCE
+from cotag.training.losses.loss import Loss
 from cotag.training.optim import parameter_groups
 from cotag.training.processes import this_process
 from cotag.training.schedules import cosine
@@ -233,6 +234,32 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(torch.equal(one, other) for one, other in zip(*momenta, strict=True))
     lines = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2, 3, 4]
+
+
+class Drifting(Loss):
+    """Cross-entropy whose weight depends on the epoch and on the batches so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+        self.epoch = 0
+
+    def begin_epoch(self, number: int) -> None:
+        self.epoch = number
+
+    def forward(self, logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
+        self.seen += 1
+        losses: Tensor = BCE()(logits_BK, targets_BK)
+        return losses * (1 + 0.1 * self.seen) / self.epoch
+
+
+def test_what_a_loss_keeps_and_the_epoch_that_it_is_told_survive_resuming(tmp_path: Path) -> None:
+    wanted = trainer(Small(), loss=Drifting()).fit(source(), HASH, Silent())
+    kept = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(Stopped):
+        trainer(Small(), checkpoints=kept, loss=Drifting()).fit(StopsIn(source(), 3), HASH, Silent())
+    found = trainer(Small(), checkpoints=kept, loss=Drifting()).fit(source(), HASH, Silent(), resume=True)
+    assert [row["train_loss"] for row in found.history[1:]] == [row["train_loss"] for row in wanted.history[1:]]
 
 
 def test_dropout_draws_from_the_random_state(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from cotag.data.splits import Roles
 from cotag.errors import SettingError, listing
 from cotag.models.tagger import head_needs
 from cotag.recipe import Recipe, Settings, TrainSettings
-from cotag.registry import AUGMENTATIONS, HEADS, LOSSES, OPTIMIZERS, SCHEDULES
+from cotag.registry import AUGMENTATIONS, HEADS, OPTIMIZERS, SCHEDULES
+from cotag.run.losses import check_loss
 
 LOOP_SETTINGS = (
     *("batch_size", "learning_rate", "optimizer_args", "schedule", "schedule_args"),
-    *("warmup_epochs", "clip_norm", "patience", "ema"),
+    *("warmup_epochs", "clip_norm", "patience", "ema", "l1"),
 )
 # Which settings the kinds of a graph use.
 GRAPH_USES = {
@@ -31,7 +32,7 @@ def check_recipe(recipe: Recipe) -> None:
     given = recipe.train
     HEADS.check(recipe.model.head, recipe.model.head_args)
     _check_knowledge(recipe)
-    LOSSES.check(given.loss, given.loss_args)
+    check_loss(given)
     SCHEDULES.check(given.schedule, given.schedule_args)
     for name in recipe.data.augment:
         AUGMENTATIONS.get(name)

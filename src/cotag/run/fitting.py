@@ -19,11 +19,12 @@ from cotag.models.heads.linear import LinearHead
 from cotag.models.scoring import score_batches
 from cotag.models.tagger import Tagger, are_folded
 from cotag.recipe import Recipe
-from cotag.registry import LOSSES, OPTIMIZERS, SCHEDULES
+from cotag.registry import OPTIMIZERS, SCHEDULES
 from cotag.run.checks import fold_count
 from cotag.run.folder import RunFolder
+from cotag.run.losses import head_criteria, whole_criterion
 from cotag.training.checkpoint import Checkpoints
-from cotag.training.criterion import Criterion, masked_mean
+from cotag.training.criterion import masked_mean
 from cotag.training.features import FeatureBatches, FeatureSet, compute_features
 from cotag.training.head_fit import (
     CachedHead,
@@ -187,16 +188,16 @@ def fit_head(
         how = Solver(given.weight_decay, given.choose_by, given.refit, given.epochs, folds_N)
         return solve_head(head, train, choose, how, judge)
     start_at_base_rate(head, train.targets_NK)
-    return descend_head(head, train, choose, given.weight_decay, judge, head_loop(recipe), given.refit, progress)
+    return descend_head(head, train, choose, given.weight_decay, judge, head_loop(recipe, parts), given.refit, progress)
 
 
-def head_loop(recipe: Recipe) -> HeadLoop:
+def head_loop(recipe: Recipe, parts: dict[str, Part]) -> HeadLoop:
     """How the training loop fits a head, as the recipe says."""
     given = recipe.train
     return HeadLoop(
         _loop(recipe),
         lambda groups: OPTIMIZERS.build(given.optimizer, groups, **given.optimizer_args),
-        lambda: LOSSES.build(given.loss, **given.loss_args),
+        head_criteria(recipe, parts),
         SCHEDULES.build(given.schedule, **given.schedule_args),
         given.batch_size,
         given.learning_rate,
@@ -238,7 +239,7 @@ def fit_end_to_end(
     groups = parameter_groups(tagger, given.learning_rate, given.backbone_rate, _number(given.weight_decay))
     trainer = Trainer(
         tagger,
-        Criterion(LOSSES.build(given.loss, **given.loss_args)),
+        whole_criterion(recipe, tagger, index, roles.train),
         OPTIMIZERS.build(given.optimizer, groups, **given.optimizer_args),
         SCHEDULES.build(given.schedule, **given.schedule_args),
         _loop(recipe),

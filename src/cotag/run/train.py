@@ -25,6 +25,7 @@ from cotag.run.checks import check_recipe
 from cotag.run.environment import environment
 from cotag.run.fitting import Fitted, fit, require_positives, told
 from cotag.run.folder import RunFolder, new_folder
+from cotag.run.losses import require_loss
 from cotag.run.model import label_knowledge, make_tagger
 from cotag.run.sections import run_sections
 from cotag.run.training_counts import training_counts
@@ -146,6 +147,7 @@ def _new(
     roles = assign_roles(index, given.train, given.choose, given.test, settings.train.seed)
     for role in ("train", "choose", "test"):
         require_positives(role, index, getattr(roles, role))
+    require_loss(settings, index, roles)
     return _Begun(settings, index, replace(roles, told=told(roles, settings)), folder)
 
 

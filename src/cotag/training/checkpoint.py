@@ -18,6 +18,7 @@ from cotag.storage import whole_folder, write_json
 from cotag.training.ema import ExponentialAverage
 
 MODEL, OPTIMIZER, STATE, AVERAGE = "model.safetensors", "optimizer.pt", "state.json", "average.safetensors"
+LOSS = "loss.safetensors"
 
 
 @dataclass
@@ -51,8 +52,9 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         state: TrainingState,
         average: ExponentialAverage | None = None,
+        criterion: nn.Module | None = None,
     ) -> None:
-        """Write model, its average where there is one, optimizer, random state and position.
+        """Write model, its average where there is one, optimizer, what losses keep, random state and position.
 
         The checkpoint before is replaced when this one is whole.
         """
@@ -60,6 +62,8 @@ class Checkpoints:
             save_tensors(model.state_dict(), temporary / MODEL)
             if average is not None:
                 save_tensors(average.state(), temporary / AVERAGE)
+            if criterion is not None and criterion.state_dict():
+                save_tensors(criterion.state_dict(), temporary / LOSS)
             _save_optimizer(optimizer, temporary / OPTIMIZER)
             write_json(temporary / STATE, vars(state))
 
@@ -78,8 +82,9 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         label_hash: str,
         average: ExponentialAverage | None = None,
+        criterion: nn.Module | None = None,
     ) -> TrainingState:
-        """Put the last checkpoint into model, average, optimizer and random state; returns the position.
+        """Put the last checkpoint into model, average, optimizer, losses and random state; returns the position.
 
         Raises:
             ResumeError: there is no checkpoint, or it is damaged.
@@ -90,6 +95,8 @@ class Checkpoints:
         _load_into(model, self.folder / "last" / MODEL)
         if average is not None:
             _load_average(average, self.folder / "last" / AVERAGE)
+        if criterion is not None and criterion.state_dict():
+            _load_into(criterion, self.folder / "last" / LOSS)
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             optimizer.load_state_dict(saved["optimizer"])

@@ -16,6 +16,7 @@ from cotag.models.scoring import score_batches
 from cotag.training.checkpoint import TrainingState
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet, as_features
+from cotag.training.label_counts import LabelCounts
 from cotag.training.linear_probe import STRENGTHS, cross_validated_logits, fit_linear_probe
 from cotag.training.optim import Groups, parameter_groups
 from cotag.training.schedules import Schedule
@@ -158,7 +159,7 @@ class HeadLoop:
     Attributes:
         loop: epochs, warm-up, clipping, patience, choosing.
         make_optimizer: an optimizer of parameter groups.
-        make_loss: a new loss.
+        make_criterion: a model's losses, by the counts of the images that train it.
         schedule: of the learning rate.
         batch_size: images in a step.
         learning_rate: at the start of the schedule.
@@ -167,7 +168,7 @@ class HeadLoop:
 
     loop: LoopSettings
     make_optimizer: Callable[[Groups], torch.optim.Optimizer]
-    make_loss: Callable[[], nn.Module]
+    make_criterion: Callable[[nn.Module, LabelCounts], Criterion]
     schedule: Schedule
     batch_size: int
     learning_rate: float
@@ -182,7 +183,8 @@ class HeadLoop:
         model = CachedHead(head)
         optimizer = self.make_optimizer(parameter_groups(model, self.learning_rate, 1.0, weight_decay))
         batches = FeatureBatches(train.features, train.targets_NK, self.batch_size, True, self.seed)
-        trainer = Trainer(model, Criterion(self.make_loss()), optimizer, self.schedule, loop, evaluate)
+        criterion = self.make_criterion(model, LabelCounts.of(train.targets_NK))
+        trainer = Trainer(model, criterion, optimizer, self.schedule, loop, evaluate)
         state = trainer.fit(batches, "", progress)
         head.to("cpu")
         return state

@@ -81,6 +81,11 @@ class StackedHeads:
                 hidden = functional.leaky_relu(hidden, first.slope)
         return hidden, None
 
+    def absolute_sums(self) -> Tensor:
+        """``absolute_sum`` of each head's parameters, float (R,)."""
+        parts = [whole.abs().flatten(1).sum(1) for whole in self._stacked.values() if whole.ndim > 2]
+        return torch.stack(parts).sum(0)
+
     def take_gradients(self) -> dict[str, Tensor]:
         """The gradients of the stacked parameters by name, (R, ...); they are gone from here."""
         found = {}

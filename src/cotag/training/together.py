@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from cotag.errors import NonFiniteLoss, TrainingError
 from cotag.training.checkpoint import TrainingState
+from cotag.training.criterion import Criterion
 from cotag.training.ema import ExponentialAverage
 from cotag.training.head_fit import DECAYS, CachedHead, Chosen, HeadLoop, History, Judge, Part, joined
+from cotag.training.label_counts import LabelCounts
 from cotag.training.optim import Groups, parameter_groups
 from cotag.training.schedules import factor
 from cotag.training.stacked_batches import StackedBatch, StackedBatches, inputs
+from cotag.training.stacked_criteria import StackedCriteria
 from cotag.training.stacked_heads import StackedHeads, stack_key
 from cotag.training.trainer import LoopSettings, choosing_value
 from cotag.types.progress import Progress, Task
@@ -109,6 +112,7 @@ class _Run:
         kept, logits_MK: of the best epoch.
         error: why it was given up.
         average: of its weights, where the loop's settings want one.
+        criterion: its losses.
     """
 
     number: int
@@ -124,8 +128,10 @@ class _Run:
     logits_MK: np.ndarray = field(init=False, default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     error: TrainingError | None = field(init=False, default=None)
     average: ExponentialAverage | None = field(init=False, default=None)
+    criterion: Criterion = field(init=False)
 
     def __post_init__(self) -> None:
+        self.criterion = self.how.make_criterion(CachedHead(self.head), LabelCounts.of(self.train.targets_NK))
         if self.loop.ema is not None:
             self.average = ExponentialAverage(CachedHead(self.head), self.loop.ema)
 
@@ -153,7 +159,7 @@ def _descend(runs: Sequence[_Run], judge: Judge, task: Task) -> None:
     """The epochs of all runs; a run that has fewer, or failed, leaves the others."""
     active = list(runs)
     stack = StackedHeads([run.head for run in active])
-    optimizer, loss, batches = _Optimizer(active), active[0].how.make_loss(), StackedBatches()
+    optimizer, batches = _Optimizer(active), StackedBatches()
     _judge(active, 0, [{}] * len(active), judge)
     for epoch in range(1, max(run.loop.epochs for run in runs) + 1):
         going = [run for run in active if run.goes_on(epoch)]
@@ -165,7 +171,6 @@ def _descend(runs: Sequence[_Run], judge: Judge, task: Task) -> None:
             active,
             stack,
             optimizer,
-            loss,
             batches.epoch([(run.train, run.how.batch_size, run.how.seed) for run in active], epoch),
             epoch,
         )
@@ -174,15 +179,15 @@ def _descend(runs: Sequence[_Run], judge: Judge, task: Task) -> None:
 
 
 def _epoch(
-    runs: Sequence[_Run], stack: StackedHeads, optimizer: _Optimizer, loss: nn.Module, batches: Iterator[StackedBatch],
-    epoch: int,
-) -> list[dict[str, float]]:  # fmt: skip
+    runs: Sequence[_Run], stack: StackedHeads, optimizer: _Optimizer, batches: Iterator[StackedBatch], epoch: int
+) -> list[dict[str, float]]:
     """One pass over each run's images; its mean loss over samples and its last learning rate."""
     steps = -(-len(runs[0].train.targets_NK) // runs[0].how.batch_size)
     total_R, samples_R, rates = torch.zeros(len(runs)), torch.zeros(len(runs)), []
+    losses = StackedCriteria([run.criterion for run in runs], epoch)
     for number, batch in enumerate(batches):
         rates = optimizer.set_rates(runs, (epoch - 1) * steps + number, steps)
-        loss_R = _losses(loss, stack.logits(batch.features), batch)
+        loss_R = losses.totals(stack.logits(batch.features), batch, stack)
         loss_R.sum().backward()
         _give_gradients(stack, runs, loss_R.detach(), epoch)
         optimizer.step()
@@ -225,16 +230,6 @@ class _Optimizer:
         """Move the heads that were given gradients, and take these away."""
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-
-
-def _losses(loss: nn.Module, logits_RBK: Tensor, batch: StackedBatch) -> Tensor:
-    """The mean loss over the known entries, for each run; float (R,)."""
-    flat = logits_RBK.float().flatten(0, 1)
-    targets_RBK = batch.targets.expand_as(logits_RBK)
-    losses_RBK: Tensor = loss(flat, targets_RBK.flatten(0, 1)).view_as(logits_RBK)
-    known_RBK = batch.known.expand_as(logits_RBK)
-    kept = losses_RBK.masked_fill(~known_RBK, 0.0)
-    return kept.sum((1, 2)) / known_RBK.to(kept.dtype).sum((1, 2)).clamp(min=1)
 
 
 @torch.no_grad()

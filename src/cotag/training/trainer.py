@@ -110,7 +110,7 @@ class Trainer:
         if resume:
             if self.checkpoints is None:
                 raise ResumeError("this training keeps no checkpoints; train without resume")
-            state = self.checkpoints.load_last(plain, self.optimizer, label_hash, self.average)
+            state = self.checkpoints.load_last(plain, self.optimizer, label_hash, self.average, self.criterion)
             progress.say(f"resumed after epoch {state.epoch} of {self.settings.epochs}")
         else:
             state = TrainingState(label_hash)
@@ -132,6 +132,7 @@ class Trainer:
     def _epoch(self, batches: EpochSource, epoch: int, task: Task) -> float:
         """One pass over the training images; the mean loss over samples."""
         self.model.train()
+        self.criterion.begin_epoch(epoch)
         steps = self.settings.epochs * len(batches)
         warmup = round(self.settings.warmup_epochs * len(batches))
         total, samples = 0.0, 0.0
@@ -159,11 +160,11 @@ class Trainer:
         return total / samples
 
     def _share(self, batch: Batch) -> float:
-        """The factor that makes the mean of the processes' gradients that of all their known entries."""
+        """The factor that makes the mean of the processes' gradients that of all they have together."""
         if self.accelerator.num_processes == 1:
             return 1.0
-        known = float(batch.known_BK.sum())
-        return known * self.accelerator.num_processes / max(1.0, self._summed([known])[0])
+        own = self.criterion.units(batch)
+        return own * self.accelerator.num_processes / max(1.0, self._summed([own])[0])
 
     def _summed(self, values: list[float]) -> list[float]:
         """Numbers summed over all processes."""
@@ -196,7 +197,7 @@ class Trainer:
         shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items() if name != "seconds")
         progress.say(f"epoch {epoch}: {shown}{'  best' if better else ''}")
         if self.checkpoints is not None and self.accelerator.is_main_process:
-            self.checkpoints.save_last(plain, self.optimizer, state, self.average)
+            self.checkpoints.save_last(plain, self.optimizer, state, self.average, self.criterion)
             write_history(self.checkpoints.folder.parent / "metrics.jsonl", state.history)
 
     def _keep_best(self, plain: nn.Module) -> None:

@@ -23,6 +23,7 @@ from cotag.registry import HEADS, LOSSES, OPTIMIZERS
 from cotag.run.checks import check_recipe
 from cotag.run.fitting import Fitted, fit, fit_head, folds_of, head_loop, judge, parts_of, start_at_base_rate
 from cotag.run.folder import RunFolder
+from cotag.run.losses import require_loss
 from cotag.run.model import label_knowledge, make_tagger
 from cotag.run.sweep.folder import Record, SweepFolder, Trial
 from cotag.training.features import FeatureBatches, FeatureSet, compute_features
@@ -126,6 +127,7 @@ class Trials:
         check_recipe(recipe)
         if recipe.train.mode != "features":
             return None
+        require_loss(recipe, self.index, self.roles(recipe))
         head = self._head(recipe)
         if recipe.train.optimizer == "lbfgs":
             require_solvable(head)
@@ -248,7 +250,8 @@ class Trials:
 
 def _fit_of(ready: _Ready) -> Fit:
     given, parts = ready.recipe.train, ready.parts
-    return Fit(ready.head, parts["train"], parts["choose"], given.weight_decay, head_loop(ready.recipe), given.refit)
+    how = head_loop(ready.recipe, parts)
+    return Fit(ready.head, parts["train"], parts["choose"], given.weight_decay, how, given.refit)
 
 
 def _bytes(head: nn.Module) -> int:

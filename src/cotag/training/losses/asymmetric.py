@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cotag.errors import SettingError
+from cotag.training.losses.loss import Loss, single
 
 
-class Asymmetric(nn.Module):
+class Asymmetric(Loss):
     """-(y (1 - p)^gamma_pos log p + (1 - y) q^gamma_neg log(1 - q)) with q = max(p - clip, 0), p = sigmoid(logit).
 
     Args:
@@ -42,7 +43,7 @@ class Asymmetric(nn.Module):
 
     def forward(self, logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
         """Unreduced losses; float (B, K), float32 where the logits are of half precision."""
-        logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
+        logits_BK = single(logits_BK)
         log_present_BK, log_absent_BK = F.logsigmoid(logits_BK), F.logsigmoid(-logits_BK)
         present_BK = logits_BK.sigmoid()
         if self.clip:
