@@ -159,7 +159,17 @@ def test_yaml_round_trip_equals(tmp_path: Path, name: str, overrides: tuple[str,
 
 
 CONTRADICTIONS = {
-    "augment on features": (["data.augment=[flip]"], ["data.augment", "train.mode=end_to_end"]),
+    "views without augmentations": (["data.views=2"], ["data.views = 2", "name augmentations"]),
+    "views end to end": (
+        [
+            "train.mode=end_to_end",
+            "train.optimizer=adamw",
+            "train.weight_decay=0",
+            "data.augment=[flip]",
+            "data.views=2",
+        ],
+        ["data.views = 2", "each epoch augments anew", "train.mode=features"],
+    ),
     "lbfgs end to end": (["train.mode=end_to_end"], ["lbfgs", "adamw or sgd"]),
     "weight decay auto end to end": (
         ["train.mode=end_to_end", "train.optimizer=adamw"],

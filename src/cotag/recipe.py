@@ -52,7 +52,10 @@ class DataSettings(Settings):
     interpolation: Literal["model", "bilinear", "bicubic"] = "model"
     mean: tuple[float, float, float] | None = Field(None, description="of [0, 1] RGB; null takes the backbone's own")
     std: tuple[float, float, float] | None = Field(None, description="of [0, 1] RGB; null takes the backbone's own")
-    augment: tuple[str, ...] = Field((), description="names; see cotag list augmentations; end to end only")
+    augment: tuple[str, ...] = Field((), description="names; see cotag list augmentations")
+    views: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="on features: augmented views of each training image beside itself; auto is 4"
+    )
     read: dict[str, Any] = Field(default_factory=dict, description="options of the reader")
     train: str | None = Field(None, description="split that trains; null finds it by its usual name")
     choose: str | float | None = Field(None, description="split, or share of the training images, that chooses")

@@ -33,11 +33,14 @@ CHECKPOINTS = {
 }
 ADAMW = ["train.optimizer=adamw", "train.epochs=3", "train.batch_size=16", "train.learning_rate=0.01"]
 END_TO_END = ["train.epochs=2", "train.batch_size=16", "train.warmup_epochs=0"]
+VIEWS = ["data.augment=[crop, flip]", "data.views=2"]
 WAYS = {
     "lbfgs": ("quick", []),
     "lbfgs, one strength, a part chooses": ("quick", ["train.weight_decay=0.1", "train.folds=1"]),
     "adamw, strength chosen": ("quick", ADAMW),
     "adamw, gem": ("quick", [*ADAMW, "train.weight_decay=0.01", "model.head_args.pooling=gem"]),
+    "lbfgs, views": ("quick", VIEWS),
+    "adamw, views": ("quick", [*ADAMW, *VIEWS, "train.weight_decay=0.01"]),
     "end to end": ("scenes-tiny", END_TO_END),
 }
 
@@ -237,6 +240,35 @@ def test_a_second_run_computes_no_features(pictures: Path, tiny: list[str], tmp_
         ["features: 60 images through the backbone, 0 at hand"],
         ["features: 0 images through the backbone, 60 at hand"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "augmented"),
+    [(["train.refit=false"], 40), (["train.folds=1"], 40), (["train.folds=1", "train.refit=false"], 33)],
+)
+def test_the_images_that_train_at_some_time_have_views(
+    settings: list[str],
+    augmented: int,
+    pictures: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COTAG_CACHE", str(tmp_path / "cache"))
+    news = []
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        said = Said()
+        train(pictures, "quick", tmp_path / name, [*tiny, *VIEWS, *settings, f"train.seed={seed}"], progress=said)
+        news.append([line for line in said.lines if line.startswith(("trains on", "features: "))])
+    told = f"trains on {augmented} images and 2 augmented views of each; what chooses and judges is not augmented"
+    total = 60 + 2 * augmented
+    assert news[0][0].startswith(f"features: {total} images x ")
+    assert news[0][1:] == [told, f"features: {total} images and augmented views through the backbone, 0 at hand"]
+    assert news[1] == [told, f"features: 0 images and augmented views through the backbone, {total} at hand"]
+    assert news[2][-1] == f"features: {total} images and augmented views through the backbone, 0 at hand"
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
 
 
 def test_runs_are_numbered_where_no_folder_is_given(

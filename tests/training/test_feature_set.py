@@ -79,20 +79,21 @@ CROPS = ("crop", "color")
 
 def test_views_are_different_and_come_again(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = extract(index, Views(3, CROPS, 5))
-    assert (found.views, found.computed) == (3, 18)
+    assert (found.views, found.computed) == (4, 24)
     plain = extract(index, Views())
-    assert plain.computed == 6
-    sets = [np.asarray(rows) for rows in (*map(found.view, range(3)), plain.features)]
+    assert plain.computed == 0
+    assert np.array_equal(plain.features, found.features)
+    sets = [np.asarray(rows) for rows in map(found.view, range(4))]
     for first in range(4):
         for second in range(first):
             assert (np.abs(sets[first] - sets[second]).max(1) > 1e-3).all()
-    assert np.array_equal(found.view(4), found.view(1))
+    assert np.array_equal(found.view(5), found.view(1))
     again = extract(index, Views(3, CROPS, 5))
     assert again.computed == 0
     monkeypatch.setenv("COTAG_CACHE", str(tmp_path / "other"))
     anew = extract(index, Views(3, CROPS, 5))
-    assert anew.computed == 18
-    for view in range(3):
+    assert anew.computed == 24
+    for view in range(4):
         assert np.array_equal(found.view(view), again.view(view))
         np.testing.assert_allclose(found.view(view), anew.view(view), rtol=1e-4, atol=1e-6)
 
@@ -105,13 +106,38 @@ def test_further_views_are_computed_alone(index: Index) -> None:
     assert extract(index, Views(1, CROPS, 5)).computed == 0
 
 
+def test_only_some_images_have_views_and_the_others_are_themselves(index: Index) -> None:
+    said = Said()
+    rows, views = np.arange(6), Views(2, CROPS, 5, frozenset({1, 4}))
+    found = compute_features(tagger_of(), index, rows, said, workers=0, views=views)
+    assert found.computed == 6 + 2 * 2
+    # Stated beforehand, with all views.
+    assert said.lines[0].startswith("features: 10 images x 96, ")
+    for view in (1, 2):
+        differs = np.abs(found.view(view) - found.features).max(1) > 1e-3
+        assert differs.tolist() == [row in (1, 4) for row in range(6)]
+    whole = extract(index, Views(2, CROPS, 5))
+    assert whole.computed == 2 * 4
+    assert np.array_equal(whole.view(1)[[1, 4]], found.view(1)[[1, 4]])
+
+
+class Said(Silent):
+    """Keeps the news."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
 def test_a_view_belongs_to_the_image_not_to_its_row(index: Index, tmp_path: Path) -> None:
     first = extract(index, Views(2, CROPS), [0])
     shutil.copy(index.image(0), index.image(3))
     shutil.rmtree(tmp_path / "cache")
     second = extract(index, Views(2, CROPS), [3])
-    assert second.computed == 2
-    for view in range(2):
+    assert second.computed == 3
+    for view in range(3):
         np.testing.assert_allclose(first.view(view), second.view(view), rtol=1e-4, atol=1e-6)
 
 
@@ -120,7 +146,7 @@ def test_an_image_that_cannot_be_read_is_left_out_of_all_views(index: Index) -> 
     rows = np.arange(6)
     found = compute_features(tagger_of(), index, rows, Silent(), "skip", workers=0, views=Views(2, CROPS))
     assert found.rows.tolist() == [0, 1, 3, 4, 5]
-    assert [len(found.view(view)) for view in range(2)] == [5, 5]
+    assert [len(found.view(view)) for view in range(3)] == [5, 5, 5]
     assert list(found.skipped) == [2]
 
 
@@ -132,7 +158,7 @@ def test_each_epoch_takes_the_next_view(index: Index, pooling: str) -> None:
     assert isinstance(both.features.features, StoredRows if pooling == "gem" else np.ndarray)
     assert both.features.rows.tolist() == [3, 5, 0]
     batches = FeatureBatches(both.features, both.targets_NK, 8)
-    for epoch in range(3):
+    for epoch in range(4):
         (batch,) = batches.epoch(epoch)
         wanted = np.concatenate([np.asarray(train.view(epoch)), np.asarray(choose.features)])
         assert np.array_equal(batch.images_BCHW.numpy(), wanted)
@@ -141,8 +167,9 @@ def test_each_epoch_takes_the_next_view(index: Index, pooling: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ((0, CROPS), "views = 0: must be at least 1"),
-        ((2, ()), "views = 2: without data.augment all views are the same"),
+        ((-1, CROPS), "data.views = -1: must be 0 or more"),
+        ((2, ()), "data.views = 2: without data.augment all views are the same"),
+        ((0, CROPS), "data.augment: is used by no view; set data.views"),
     ],
 )
 def test_views_that_make_no_sense(settings: tuple[int, tuple[str, ...]], message: str) -> None:

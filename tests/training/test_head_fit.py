@@ -123,6 +123,65 @@ def test_in_folds_every_image_chooses_by_a_head_that_did_not_see_it(refit: bool)
     np.testing.assert_array_equal(chosen.logits_MK, without_RMK[STRENGTHS.index(chosen.weight_decay)].numpy())
 
 
+# Augmented views
+
+
+def with_views(data: Part, noise: float = 0.5, views: int = 2) -> Part:
+    """The images with so many views beside themselves, which differ by noise."""
+    random, features = np.random.default_rng(len(data.targets_NK)), data.features.features
+    more = [features + noise * random.normal(size=features.shape).astype(np.float32) for _ in range(views)]
+    return Part(FeatureSet(features, data.features.rows, {}, 0, tuple(more)), data.targets_NK)
+
+
+def one_after_another(data: Part) -> Part:
+    """All views as images of their own."""
+    views = range(data.features.views)
+    features = np.concatenate([data.features.view(view) for view in views])
+    targets = np.concatenate([data.targets_NK for _ in views])
+    return Part(FeatureSet(features, np.tile(data.features.rows, len(views)), {}, 0), targets)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_solver_takes_views_as_further_samples(refit: bool) -> None:
+    train, choose = with_views(TRAIN), with_views(CHOOSE)
+    head = LinearHead(WIDTH, LABELS)
+    chosen = solve_head(head, train, choose, Solver(0.5, "mAP", refit), judge)
+    probe = probe_of(one_after_another(train), 0.5)
+    # What chooses is not augmented.
+    assert len(chosen.logits_MK) == len(CHOOSE.targets_NK)
+    np.testing.assert_allclose(chosen.logits_MK, logits_of(probe, CHOOSE), atol=2e-3)
+    final = one_after_another(joined(train, choose)) if refit else one_after_another(train)
+    np.testing.assert_allclose(weights_of(head), probe_of(final, 0.5)[0], atol=2e-3)
+    assert np.abs(weights_of(head) - probe_of(joined(TRAIN, CHOOSE) if refit else TRAIN, 0.5)[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("folds", [None, np.arange(100) % 4])
+def test_views_that_change_nothing_regularize_nothing(folds: np.ndarray | None) -> None:
+    found = []
+    for make in (lambda data: data, lambda data: with_views(data, noise=0.0)):
+        head = LinearHead(WIDTH, LABELS)
+        how = Solver("auto", "loss", True, folds_N=folds)
+        found.append((solve_head(head, make(TRAIN), make(CHOOSE), how, judge), weights_of(head)))
+    (plain, plain_KD), (viewed, viewed_KD) = found
+    assert plain.weight_decay == viewed.weight_decay
+    np.testing.assert_allclose(plain.logits_MK, viewed.logits_MK, atol=1e-3 if folds is None else 0.1)
+    np.testing.assert_allclose(plain_KD, viewed_KD, atol=2e-3)
+
+
+def test_the_views_of_an_image_lie_in_its_fold() -> None:
+    """Labels that the features do not tell: a head that saw a view of the image would know them."""
+    random = np.random.default_rng(5)
+    features = random.normal(size=(60, 80)).astype(np.float32)
+    targets = random.integers(0, 2, (60, LABELS)).astype(np.int8)
+    data = with_views(Part(FeatureSet(features, np.arange(60), {}, 0), targets), noise=0.05)
+    first, second = (Part(data.features.of(rows), targets[rows]) for rows in (np.arange(40), np.arange(40, 60)))
+    how = Solver(0.01, "loss", True, folds_N=np.arange(60) % 5)
+    chosen = solve_head(LinearHead(80, LABELS), first, second, how, judge)
+    assert np.nanmean(average_precisions(chosen.logits_MK, targets)) < 0.75
+    leaked = probe_of(one_after_another(data), 0.01)
+    assert np.nanmean(average_precisions(logits_of(leaked, data), targets)) > 0.99
+
+
 @pytest.mark.parametrize("head", [LinearHead(WIDTH, LABELS, "gem"), nn.Linear(WIDTH, LABELS)])
 def test_the_solver_refuses_another_head(head: nn.Module) -> None:
     with pytest.raises(SettingError, match="lbfgs solves a linear head with avg or max pooling; choose adamw or sgd"):

@@ -142,6 +142,19 @@ def test_the_same_images_and_order_for_all() -> None:
     assert_as_alone(one)
 
 
+def test_views_are_taken_in_turn_as_alone() -> None:
+    def viewed(data: Part, seed: int) -> Part:
+        features, random = data.features.features, np.random.default_rng(seed)
+        more = tuple(features + random.normal(size=features.shape).astype(np.float32) for _ in range(2))
+        return replace(data, features=replace(data.features, more_views=more))
+
+    first, second = (tuple(viewed(data, 7) for data in pair) for pair in (SAME, OTHER))
+    found = assert_as_alone(fits(linear, parts=[first, first, second]))
+    plain = fit_together(fits(linear, parts=[SAME]), judge, Silent())[0]
+    assert isinstance(plain, Chosen)
+    assert np.abs(found[0].logits_MK - plain.logits_MK).max() > 0.01
+
+
 def test_every_decay_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (head_fit, together):
         monkeypatch.setattr(module, "DECAYS", (0.0, 0.01, 100.0))

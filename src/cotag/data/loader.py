@@ -58,11 +58,15 @@ class ImageRows(Dataset[Sample]):
             image = open_image(self.index.image(row), row)
         except ImageError as error:
             return row, None, str(error)
-        if self.augmentations:
+        if augmentations := self.augmentations_of(epoch):
             random = self.random(epoch, row)
-            for augment in self.augmentations:
+            for augment in augmentations:
                 image = augment(image, random)
         return row, self.preprocessing(image), ""
+
+    def augmentations_of(self, epoch: int) -> Sequence[Augmentation]:
+        """The augmentations of an epoch."""
+        return self.augmentations
 
     def random(self, epoch: int, row: int) -> np.random.Generator:
         """The random numbers of the augmentations of a row."""

@@ -39,10 +39,17 @@ def check_recipe(recipe: Recipe) -> None:
     if given.optimizer != "lbfgs":
         OPTIMIZERS.check(given.optimizer, given.optimizer_args)
     if given.mode == "features":
-        if recipe.data.augment:
-            raise SettingError("data.augment: features are computed once; set train.mode=end_to_end to augment")
+        if recipe.data.views != "auto" and not recipe.data.augment:
+            raise SettingError(
+                f"data.views = {recipe.data.views}: without data.augment all views are the same; name augmentations"
+            )
         _refuse_unused(given, ("backbone_rate", "norm_statistics"), "train.mode = features", "train.mode=end_to_end")
     else:
+        if recipe.data.views != "auto":
+            raise SettingError(
+                f"data.views = {recipe.data.views}: end to end each epoch augments anew; leave it out, or set "
+                "train.mode=features"
+            )
         if given.optimizer == "lbfgs":
             raise SettingError("train.optimizer = lbfgs: solves a head on features; choose adamw or sgd for end_to_end")
         if given.weight_decay == "auto":

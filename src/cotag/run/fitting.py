@@ -23,9 +23,10 @@ from cotag.registry import OPTIMIZERS, SCHEDULES
 from cotag.run.checks import fold_count
 from cotag.run.folder import RunFolder
 from cotag.run.losses import head_criteria, whole_criterion
+from cotag.run.views import FOLDS, features_of
 from cotag.training.checkpoint import Checkpoints
 from cotag.training.criterion import masked_mean
-from cotag.training.features import FeatureBatches, FeatureSet, compute_features
+from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.head_fit import (
     CachedHead,
     Chosen,
@@ -42,7 +43,6 @@ from cotag.training.trainer import LoopSettings, Trainer
 from cotag.types.index import Index
 from cotag.types.progress import Progress
 
-FOLDS = 5
 RowsAndLogits = tuple[np.ndarray, np.ndarray]
 
 
@@ -118,10 +118,8 @@ def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, 
     started = time.monotonic()
     if given.optimizer == "lbfgs":
         require_solvable(tagger.head)
-    rows = np.concatenate([roles.train, roles.choose, roles.test])
-    found = compute_features(tagger, index, rows, progress, recipe.data.bad_images, recipe.data.workers, device=device)
+    found = features_of(tagger, index, roles, recipe, progress, device)
     extracted = time.monotonic()
-    progress.say(f"features: {found.computed} images through the backbone, {len(found.rows) - found.computed} at hand")
     parts = parts_of(found, index, roles, recipe)
     tagger.head.to("cpu")
     chosen = fit_head(tagger.head, parts, recipe, folds_of(parts, index, roles, recipe), progress)

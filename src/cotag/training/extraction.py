@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from cotag.data.loader import BatchOrder, ImageRows, Loader, Sample
-from cotag.data.transforms import build_augmentations
+from cotag.data.transforms import Augmentation, build_augmentations
 from cotag.errors import SettingError, StorageError, TrainingError
 from cotag.models.tagger import Tagger
 from cotag.training.bank_lock import Claims
@@ -29,32 +29,42 @@ PAUSE, PATIENCE = 0.2, 600.0
 
 @dataclass(frozen=True)
 class Views:
-    """Which views of each image are computed.
+    """Which augmented views of an image are computed beside the image itself, which is view 0.
 
     Attributes:
         count: how many; each has features of its own.
-        augment: the names of the augmentations, in their order; none is the image itself.
+        augment: the names of the augmentations, in their order.
         seed: of their random numbers, which depend on it, the number of the view and the image's bytes only.
+        rows: the images that have such views, of all others every view is the image itself; None for all.
 
     Raises:
-        SettingError: no view, or several without augmentations, which would be the same.
+        SettingError: views without augmentations, which would all be the same, or augmentations without a view.
     """
 
-    count: int = 1
+    count: int = 0
     augment: tuple[str, ...] = ()
     seed: int = 0
+    rows: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise SettingError(f"views = {self.count}: must be at least 1")
-        if self.count > 1 and not self.augment:
-            raise SettingError(f"views = {self.count}: without data.augment all views are the same; name augmentations")
+        if self.count < 0:
+            raise SettingError(f"data.views = {self.count}: must be 0 or more")
+        if self.count and not self.augment:
+            raise SettingError(
+                f"data.views = {self.count}: without data.augment all views are the same; name augmentations"
+            )
+        if self.augment and not self.count:
+            raise SettingError("data.augment: is used by no view; set data.views, such as 4, or leave it out")
 
-    def key(self, digest: bytes, view: int) -> bytes:
-        """Where the bank keeps a view of the image with this digest."""
-        if not self.augment:
+    def has(self, row: int, view: int) -> bool:
+        """Whether this view of an image is another than the image itself."""
+        return view > 0 and (self.rows is None or row in self.rows)
+
+    def key(self, digest: bytes, row: int, view: int) -> bytes:
+        """Where the bank keeps a view of the image in this row, whose file has this digest."""
+        if not self.has(row, view):
             return digest
-        told = json.dumps([list(self.augment), self.seed, view]).encode()
+        told = json.dumps([list(self.augment), self.seed, view], sort_keys=True).encode()
         return hashlib.blake2b(digest + told, digest_size=16).digest()
 
 
@@ -72,6 +82,10 @@ class Pictures(ImageRows):
         augmentations = build_augmentations(views.augment, tagger.preprocessing.image_size)
         super().__init__(index, tagger.preprocessing, augmentations, views.seed)
         self.digests = digests
+
+    def augmentations_of(self, epoch: int) -> Sequence[Augmentation]:
+        """Those of one view; none of the image itself."""
+        return self.augmentations if epoch else ()
 
     def random(self, epoch: int, row: int) -> np.random.Generator:
         """The random numbers of one view of an image."""

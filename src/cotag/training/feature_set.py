@@ -19,12 +19,11 @@ class FeatureSet:
     """Features of images of an Index.
 
     Attributes:
-        features: float (N, D) pooled, or (N, D, H, W) maps, which lie on disk; of the first view where there are
-            several.
+        features: float (N, D) pooled, or (N, D, H, W) maps, which lie on disk; of the images themselves.
         rows: the N rows of the Index.
         skipped: rows that could not be read, with the reason.
-        computed: how many went through the backbone now; the others came from the bank.
-        more_views: the features of further augmented views of the same images.
+        computed: how many views went through the backbone now; the others came from the bank.
+        more_views: the features of augmented views of the same images.
     """
 
     features: Rows
@@ -35,7 +34,7 @@ class FeatureSet:
 
     @property
     def views(self) -> int:
-        """The number of views."""
+        """The number of views, the images themselves among them."""
         return 1 + len(self.more_views)
 
     def view(self, number: int) -> Rows:

@@ -70,7 +70,7 @@ def compute_features(
     Args:
         rows: row numbers of the Index.
         bad_images: ``stop`` or ``skip``; see ``cotag.data.loader.Loader``.
-        views: of each image; the images themselves unless told.
+        views: augmented ones, beside the images themselves.
 
     Raises:
         ImageError: an image cannot be read and ``bad_images`` is ``stop``, or none can be read.
@@ -82,9 +82,8 @@ def compute_features(
     dtype, shape = (np.float16, (depth, None, None)) if maps else (np.float32, (depth,))
     bank = open_bank(bank_folder(about), about, dtype, shape, progress)
     digests, skipped = digest_images(index, rows, bad_images, progress)
-    # Copies of an image are computed once.
-    first = {digest: row for row, digest in reversed(digests.items())}
-    wanted = [{views.key(digest, view): row for digest, row in reversed(first.items())} for view in range(views.count)]
+    # Copies of an image are computed once; keys of other views than the first are those of augmented images alone.
+    wanted = [_first_rows(digests, views, view) for view in range(views.count + 1)]
     missing = sum(len(bank.missing(list(keys))) for keys in wanted)
     if refused := bank.said():
         progress.say(refused)
@@ -100,9 +99,18 @@ def compute_features(
     kept = [int(row) for row in rows if int(row) not in skipped]
     if not kept and len(rows):
         raise ImageError(f"none of the {len(rows)} images can be read; the first: {next(iter(skipped.values()))}")
-    found = [bank.rows([views.key(digests[row], view) for row in kept]) for view in range(views.count)]
+    found = [bank.rows([views.key(digests[row], row, view) for row in kept]) for view in range(views.count + 1)]
     plain = [stored if maps else np.asarray(stored) for stored in found]
     return FeatureSet(plain[0], np.array(kept, dtype=np.int64), skipped, computed, tuple(plain[1:]))
+
+
+def _first_rows(digests: dict[int, bytes], views: Views, view: int) -> dict[bytes, int]:
+    """For each key of what is computed for a view the first row that has it."""
+    found: dict[bytes, int] = {}
+    for row, digest in digests.items():
+        if view == 0 or views.has(row, view):
+            found.setdefault(views.key(digest, row, view), row)
+    return found
 
 
 def _with_copies(reasons: dict[int, str], digests: dict[int, bytes], index: Index) -> dict[int, str]:

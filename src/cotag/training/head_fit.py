@@ -95,6 +95,9 @@ def require_solvable(head: nn.Module) -> LinearHead:
 def solve_head(head: nn.Module, train: Part, choose: Part, how: Solver, judge: Judge) -> Chosen:
     """Fit a linear head by the batched solver, for all strengths at once.
 
+    Augmented views are further samples. The loss is a mean, so the images weigh as much against the regularization as
+    without them; those that choose are judged as they are.
+
     Args:
         head: a linear head on ``avg`` or ``max`` pooled features; its weights are set.
         judge: (logits_NK, targets_NK) -> val_mAP and val_loss.
@@ -107,8 +110,10 @@ def solve_head(head: nn.Module, train: Part, choose: Part, how: Solver, judge: J
         raise SettingError(f"train.weight_decay = {how.weight_decay}: lbfgs needs a strength above 0")
     both = joined(train, choose)
     if how.folds_N is not None:
-        folds = torch.from_numpy(how.folds_N)
-        logits_RMK = cross_validated_logits(*_tensors(both), folds, how.strengths, how.iterations).numpy()
+        # All views of an image lie in its fold; it is judged as it is, which is its first view.
+        folds = torch.from_numpy(how.folds_N).repeat(both.features.views)
+        found_RMK = cross_validated_logits(*_tensors(both), folds, how.strengths, how.iterations)
+        logits_RMK = found_RMK[:, : len(how.folds_N)].numpy()
         judged, probe = both, None
     else:
         probe = fit_linear_probe(*_tensors(train), how.strengths, how.iterations)
@@ -241,5 +246,8 @@ def joined(first: Part, second: Part) -> Part:
 
 
 def _tensors(part: Part) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    targets = torch.from_numpy(part.targets_NK)
-    return torch.from_numpy(part.features.features), targets == 1, targets >= 0
+    """All views of the images, one after another, with their targets; the mean over them weighs images as before."""
+    views = range(part.features.views)
+    features = torch.cat([torch.from_numpy(np.asarray(part.features.view(view))) for view in views])
+    targets = torch.from_numpy(part.targets_NK).repeat(len(views), 1)
+    return features, targets == 1, targets >= 0

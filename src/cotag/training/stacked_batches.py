@@ -37,7 +37,7 @@ class StackedBatches:
     """Makes the batches; keeps the features of each part as one tensor."""
 
     def __init__(self) -> None:
-        self._tensors: dict[int, tuple[Tensor, Tensor]] = {}
+        self._tensors: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def epoch(self, courses: Sequence[Course], number: int) -> Iterator[StackedBatch]:
         """The batches of one epoch, as ``FeatureBatches`` orders them for each of the courses alone.
@@ -52,25 +52,27 @@ class StackedBatches:
         for rows in zip(*(_order(course, number) for course in different.values()), strict=True):
             longest = max(len(own) for own in rows)
             parts = [
-                self._filled(course[0], own, longest) for course, own in zip(different.values(), rows, strict=True)
+                self._filled(course[0], number, own, longest)
+                for course, own in zip(different.values(), rows, strict=True)
             ]
             chosen = [0] if len(parts) == 1 else of_R
             features, targets = (torch.stack([parts[place][which] for place in chosen]) for which in (0, 1))
             sizes_R = torch.tensor([float(len(rows[place])) for place in of_R])
             yield StackedBatch(features, (targets == 1).float(), targets >= 0, sizes_R)
 
-    def _filled(self, part: Part, rows: np.ndarray, length: int) -> tuple[Tensor, Tensor]:
-        """Features and targets of some images, then of none up to ``length``."""
-        if id(part) not in self._tensors:
-            self._tensors[id(part)] = (inputs(part), torch.from_numpy(part.targets_NK))
-        features, targets = (tensor[torch.from_numpy(rows)] for tensor in self._tensors[id(part)])
+    def _filled(self, part: Part, epoch: int, rows: np.ndarray, length: int) -> tuple[Tensor, Tensor]:
+        """Features and targets of some images, in the view of this epoch, then of none up to ``length``."""
+        key = (id(part), epoch % part.features.views)
+        if key not in self._tensors:
+            self._tensors[key] = (inputs(part, epoch), torch.from_numpy(part.targets_NK))
+        features, targets = (tensor[torch.from_numpy(rows)] for tensor in self._tensors[key])
         below = (0, 0, 0, length - len(rows))
         return functional.pad(features, below), functional.pad(targets, below, value=-1)
 
 
-def inputs(part: Part) -> Tensor:
-    """A part's features as heads take them, float32."""
-    return torch.from_numpy(part.features.features).float()
+def inputs(part: Part, view: int = 0) -> Tensor:
+    """The features of a view of a part's images, as heads take them, float32."""
+    return torch.from_numpy(part.features.view(view)).float()
 
 
 def _order(course: Course, epoch: int) -> Iterator[np.ndarray]:

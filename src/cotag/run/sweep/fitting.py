@@ -26,7 +26,8 @@ from cotag.run.folder import RunFolder
 from cotag.run.losses import require_loss
 from cotag.run.model import label_knowledge, make_tagger
 from cotag.run.sweep.folder import Record, SweepFolder, Trial
-from cotag.training.features import FeatureBatches, FeatureSet, compute_features
+from cotag.run.views import features_of, views_of
+from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.head_fit import CachedHead, Chosen, Part, require_solvable
 from cotag.training.processes import this_process
 from cotag.training.together import Fit, fit_together, together_key
@@ -154,21 +155,20 @@ class Trials:
     def _parts_of(self, recipe: Recipe, reads: str) -> dict[str, Part]:
         """The trial's images by role, with what its head reads."""
         data, model = recipe.data, recipe.model
-        # Random weights are others for each seed.
-        seed = recipe.train.seed if model.weights == "none" else None
+        # Random weights are others for each seed, and so are augmented views and the images that have them.
+        seed = recipe.train.seed if model.weights == "none" or data.augment else None
+        views = hash(views_of(recipe, self.roles(recipe)).rows)
         about = {"data": data.model_dump(mode="json"), "backbone": model.backbone, "args": model.backbone_args}
-        source = (json.dumps({**about, "weights": model.weights, "reads": reads, "seed": seed}, sort_keys=True),)
+        source = (json.dumps({**about, "weights": model.weights, "reads": reads, "seed": seed}, sort_keys=True), views)
         key = (source, recipe.train.seed)
         if key not in self._parts:
             roles = self.roles(recipe)
             if source not in self._features:
-                rows = np.sort(np.concatenate([roles.train, roles.choose, roles.test]))
                 set_seed(recipe.train.seed)
                 knowledge = label_knowledge(recipe, self.index, roles.train, Silent(), pictured=False)
                 tagger = make_tagger(recipe, self.index.label_space, knowledge)
-                found = compute_features(
-                    tagger, self.index, rows, self.progress, data.bad_images, data.workers, device=this_process().device
-                )
+                device = this_process().device
+                found = features_of(tagger, self.index, roles, recipe, self.progress, device)
                 _drop_first(self._features)
                 self._features[source] = found
             _drop_first(self._parts)
