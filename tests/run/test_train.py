@@ -265,7 +265,7 @@ def test_the_images_that_train_at_some_time_have_views(
     assert news[0][0].startswith(f"features: {total} images x ")
     assert news[0][1:] == [told, f"features: {total} images and augmented views through the backbone, 0 at hand"]
     assert news[1] == [told, f"features: 0 images and augmented views through the backbone, {total} at hand"]
-    assert news[2][-1] == f"features: {total} images and augmented views through the backbone, 0 at hand"
+    assert news[2][-1].endswith("through the backbone, 0 at hand")
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
     assert same_weights(first, again)
     assert not same_weights(first, other)
