@@ -98,6 +98,10 @@ class TrainSettings(Settings):
     optimizer_args: dict[str, Any] = Field(default_factory=dict)
     learning_rate: float = Field(1e-3, gt=0)
     backbone_rate: float = Field(1.0, ge=0, description="the backbone's learning rate as a factor of the head's")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="factor of each layer's learning rate to the one above it")
+    freeze: tuple[str | Annotated[int, Field(strict=True)], ...] = Field(
+        (), description="backbone, stem, a number of stages, or timm's names"
+    )
     norm_statistics: Literal["batch", "frozen"] = Field("batch", description="of the backbone's batch norms")
     weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto", description="auto: chosen on the split that chooses"

@@ -141,6 +141,7 @@ SCHEDULES = Registry(
         "constant": "cotag.training.schedules:constant",
         "cosine": "cotag.training.schedules:cosine",
         "cosine_restarts": "cotag.training.schedules:cosine_restarts",
+        "cyclic": "cotag.training.schedules:cyclic",
         "linear": "cotag.training.schedules:linear",
         "step": "cotag.training.schedules:step",
         "multi_step": "cotag.training.schedules:multi_step",

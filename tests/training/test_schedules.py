@@ -15,6 +15,7 @@ from cotag.training.schedules import (
     constant,
     cosine,
     cosine_restarts,
+    cyclic,
     factor,
     linear,
     multi_step,
@@ -22,7 +23,8 @@ from cotag.training.schedules import (
     step,
 )
 
-RISING = ("cosine_restarts", "one_cycle")
+RISING = ("cosine_restarts", "cyclic", "one_cycle")
+FROM_BELOW = ("cyclic", "one_cycle")
 
 
 @pytest.mark.parametrize("name", SCHEDULES.names())
@@ -33,7 +35,7 @@ def test_every_schedule_stays_between_zero_and_one_and_reaches_one(name: str) ->
     assert max(values) == pytest.approx(1)
     falls = all(later <= earlier for earlier, later in pairwise(values))
     assert falls == (name not in RISING)
-    assert name == "one_cycle" or values[0] == pytest.approx(1)
+    assert name in FROM_BELOW or values[0] == pytest.approx(1)
 
 
 def test_cosine_by_hand() -> None:
@@ -53,6 +55,23 @@ def test_the_rate_rises_linearly_and_then_follows_the_schedule() -> None:
     found = [factor(cosine(), step, steps=8, warmup=3) for step in range(8)]
     assert found[:4] == pytest.approx([0.25, 0.5, 0.75, 1])
     assert found[4:] == pytest.approx([cosine()(done / 5) for done in (1, 2, 3, 4)])
+
+
+def test_the_warm_up_cosine_by_hand() -> None:
+    """Two of ten steps rise; of the eight that follow, step s has half of 1 + cos(pi s / 8)."""
+    third = [1 / 3, 2 / 3]
+    # cos of 0, 22.5, 45 ... degrees, written out.
+    cosines = [1, 0.92387953, 0.70710678, 0.38268343, 0, -0.38268343, -0.70710678, -0.92387953]
+    wanted = third + [0.5 * (1 + value) for value in cosines]
+    assert [factor(cosine(), step, 10, 2) for step in range(10)] == pytest.approx(wanted, abs=1e-8)
+    floored = third + [0.1 + 0.9 * 0.5 * (1 + value) for value in cosines]
+    assert [factor(cosine(0.1), step, 10, 2) for step in range(10)] == pytest.approx(floored, abs=1e-8)
+
+
+@pytest.mark.parametrize("schedule", [one_cycle(0.3, 25), cyclic(0.2, 0.1), cosine()])
+def test_the_rise_ends_where_the_schedule_begins(schedule: Schedule) -> None:
+    found = [factor(schedule, step, 100, 9) for step in range(10)]
+    assert found == pytest.approx([schedule(0) * (step + 1) / 10 for step in range(10)])
 
 
 def test_without_a_rise_the_schedule_is_over_all_steps() -> None:
@@ -90,6 +109,17 @@ S = torch.optim.lr_scheduler
         (step("7/100", 0.9), lambda o: S.StepLR(o, 7, 0.9)),
         (multi_step([0.07, 0.29, 0.58, 1.0], 0.3), lambda o: S.MultiStepLR(o, [7, 29, 58, 100], 0.3)),
         (linear(0.25), lambda o: S.LinearLR(o, 1.0, 0.25, 100)),
+        (constant(), lambda o: S.ConstantLR(o, 1.0)),
+        (cosine(), lambda o: S.CosineAnnealingLR(o, 100)),
+        (cyclic(0.2, 0.1), lambda o: S.CyclicLR(o, 0.1, 1.0, 10, cycle_momentum=False)),
+        (
+            cyclic("7/50", 0.0, "triangular2"),
+            lambda o: S.CyclicLR(o, 0.0, 1.0, 7, None, "triangular2", cycle_momentum=False),
+        ),
+        (
+            cyclic(0.5, 0.2, "exp_range", 0.3),
+            lambda o: S.CyclicLR(o, 0.2, 1.0, 25, None, "exp_range", 0.3**0.01, cycle_momentum=False),
+        ),
         (cosine(0.1), lambda o: S.CosineAnnealingLR(o, 100, 0.1)),
         (cosine_restarts(0.1, 1), lambda o: S.CosineAnnealingWarmRestarts(o, 10)),
         (cosine_restarts(0.07, 2, 0.2), lambda o: S.CosineAnnealingWarmRestarts(o, 7, 2, 0.2)),
@@ -98,6 +128,25 @@ S = torch.optim.lr_scheduler
 )
 def test_equals_the_scheduler_of_torch(ours: Schedule, theirs: Callable[[torch.optim.Optimizer], Any]) -> None:
     assert [ours(done / 100) for done in range(100)] == pytest.approx(of_torch(theirs, 100), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (cosine(0.1), lambda o: S.CosineAnnealingLR(o, 80, 0.1)),
+        (multi_step([0.5]), lambda o: S.MultiStepLR(o, [40])),
+        (cosine_restarts(0.5, 1), lambda o: S.CosineAnnealingWarmRestarts(o, 40)),
+    ],
+)
+def test_with_a_warm_up_equals_the_sequence_of_torch(
+    ours: Schedule, theirs: Callable[[torch.optim.Optimizer], Any]
+) -> None:
+    def sequence(optimizer: torch.optim.Optimizer) -> Any:
+        rise = S.LinearLR(optimizer, 1 / 21, 1.0, 20)
+        return S.SequentialLR(optimizer, [rise, theirs(optimizer)], [20])
+
+    wanted = of_torch(sequence, 100)
+    assert [factor(ours, step, 100, 20) for step in range(100)] == pytest.approx(wanted, abs=1e-12)
 
 
 @pytest.mark.parametrize(("warmup", "start", "final"), [(0.3, 25.0, 1e4), (0.2, 10.0, 100.0)])
@@ -144,6 +193,27 @@ def test_a_restart_is_at_the_very_step(growth: int) -> None:
         assert schedule(tenth / 10 - 1e-6) < 1e-6
 
 
+def test_cyclic_by_hand() -> None:
+    at = (0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1)
+    rise = [0, 0.5, 1, 0.5, 0, 0.5, 1, 0.5, 0]
+    assert [cyclic(0.5, 0)(done) for done in at] == pytest.approx(rise)
+    assert [cyclic(0.5, 0.2)(done) for done in at] == pytest.approx([0.2 + 0.8 * value for value in rise])
+    halved = [0, 0.5, 1, 0.5, 0, 0.25, 0.5, 0.25, 0]
+    assert [cyclic(0.5, 0, "triangular2")(done) for done in at] == pytest.approx(halved)
+    shrinking = [value * 0.0625**done for value, done in zip(rise, at, strict=True)]
+    assert shrinking[2] == 0.5
+    assert [cyclic(0.5, 0, "exp_range", 0.0625)(done) for done in at] == pytest.approx(shrinking)
+
+
+def test_all_others_by_hand() -> None:
+    assert [linear(0.2)(done) for done in (0, 0.25, 0.5, 1)] == pytest.approx([1, 0.8, 0.6, 0.2])
+    assert [step(0.4, 0.5)(done) for done in (0, 0.39, 0.4, 0.79, 0.8, 1)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert [multi_step([0.3, 0.6], 0.1)(done) for done in (0, 0.3, 0.59, 0.6)] == pytest.approx([1, 0.1, 0.1, 0.01])
+    # Periods of 0.1 and 0.2: half of the second is at 0.2.
+    restarts = [cosine_restarts(0.1, 2)(done) for done in (0, 0.05, 0.1, 0.2, 0.3)]
+    assert restarts == pytest.approx([1, 0.5, 1, 0.5, 1])
+
+
 def test_one_cycle_by_hand() -> None:
     schedule = one_cycle(0.2, 10, 100)
     assert [schedule(done) for done in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0.1, 0.55, 1, 0.5005, 0.001])
@@ -166,6 +236,11 @@ def test_one_cycle_by_hand() -> None:
         ("cosine_restarts", {"growth": 0}, "growth = 0: must be a whole number from 1"),
         ("cosine_restarts", {"growth": 1.5}, "growth = 1.5: must be a whole number from 1"),
         ("cosine_restarts", {"floor": 2}, "floor = 2: must be from 0 to 1"),
+        ("cyclic", {"period": 0}, "period = 0: must be above 0"),
+        ("cyclic", {"floor": 1.5}, "floor = 1.5: must be from 0 to 1"),
+        ("cyclic", {"shape": "triangle"}, "shape 'triangle' is not known; did you mean triangular"),
+        ("cyclic", {"end": 0.5}, "end = 0.5: shape triangular does not use it"),
+        ("cyclic", {"shape": "exp_range", "end": 0}, "end = 0: must be above 0 and at most 1"),
         ("one_cycle", {"warmup": 1}, "warmup = 1: must be under 1"),
         ("one_cycle", {"start_divisor": 0.5}, "start_divisor = 0.5: must be 1 or more"),
         ("one_cycle", {"final_divisor": 0}, "final_divisor = 0: must be 1 or more"),

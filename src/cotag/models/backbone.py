@@ -125,6 +125,16 @@ def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
+def rest_frozen(module: nn.Module) -> None:
+    """Switch every part of which no parameter trains to evaluation: its running statistics stay as they are."""
+    flags = [parameter.requires_grad for parameter in module.parameters()]
+    if flags and not any(flags):
+        module.eval()
+    elif not all(flags):
+        for child in module.children():
+            rest_frozen(child)
+
+
 def _create(name: str, args: dict[str, Any], pretrained: bool) -> nn.Module:
     if not timm.is_model(name.split(".")[0]) and not name.startswith("hf-hub:"):
         raise SettingError(f"backbone {name!r} is not a timm model{suggestion(name, timm.list_models())}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cotag.data.transforms import Preprocessing
 from cotag.errors import SettingError, listing
-from cotag.models.backbone import Backbone, batch_norms
+from cotag.models.backbone import Backbone, batch_norms, rest_frozen
 from cotag.models.features import Features
 from cotag.models.heads.linear import LinearHead
 from cotag.registry import HEADS
@@ -53,10 +53,12 @@ class Tagger(nn.Module):
         self.register_buffer("shift", shift, persistent=False)
 
     def train(self, mode: bool = True) -> Tagger:
-        """Switch to training or evaluation; a backbone that is frozen stays in evaluation, its running means too."""
+        """Switch to training or evaluation; what is frozen of the backbone stays in evaluation.
+
+        So its running statistics stay as they are, and it drops nothing out.
+        """
         super().train(mode)
-        if not any(parameter.requires_grad for parameter in self.backbone.parameters()):
-            self.backbone.eval()
+        rest_frozen(self.backbone)
         if self.norm_statistics == "frozen":
             for module in batch_norms(self.backbone):
                 module.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cotag.data.splits import Roles
 from cotag.errors import SettingError, listing
+from cotag.models.backbone_parts import ALL
 from cotag.models.tagger import head_needs
 from cotag.recipe import Recipe, Settings, TrainSettings
 from cotag.registry import AUGMENTATIONS, HEADS, OPTIMIZERS, SCHEDULES
@@ -13,6 +14,7 @@ LOOP_SETTINGS = (
     *("batch_size", "learning_rate", "optimizer_args", "schedule", "schedule_args"),
     *("warmup_epochs", "clip_norm", "patience", "ema", "l1"),
 )
+BACKBONE_SETTINGS = ("backbone_rate", "layer_decay", "freeze", "norm_statistics")
 # Which settings the kinds of a graph use.
 GRAPH_USES = {
     "reweighted": ("tau", "p", "axis"),
@@ -43,7 +45,7 @@ def check_recipe(recipe: Recipe) -> None:
             raise SettingError(
                 f"data.views = {recipe.data.views}: without data.augment all views are the same; name augmentations"
             )
-        _refuse_unused(given, ("backbone_rate", "norm_statistics"), "train.mode = features", "train.mode=end_to_end")
+        _refuse_unused(given, BACKBONE_SETTINGS, "train.mode = features", "train.mode=end_to_end")
     else:
         if recipe.data.views != "auto":
             raise SettingError(
@@ -55,6 +57,7 @@ def check_recipe(recipe: Recipe) -> None:
         if given.weight_decay == "auto":
             raise SettingError("train.weight_decay = auto: is chosen on features only; give a number for end_to_end")
         _refuse_unused(given, ("refit", "folds"), "train.mode = end_to_end", "train.mode=features")
+        _check_frozen(given)
     if given.optimizer != "lbfgs" and given.folds is not None:
         raise SettingError("train.folds: is for train.optimizer = lbfgs; leave it out, or choose lbfgs")
     if given.optimizer == "lbfgs":
@@ -63,6 +66,16 @@ def check_recipe(recipe: Recipe) -> None:
                 f"train.optimizer = lbfgs: solves loss bce only, given {given.loss}; choose adamw or sgd"
             )
         _refuse_unused(given, LOOP_SETTINGS, "train.optimizer = lbfgs", "adamw or sgd")
+
+
+def _check_frozen(given: TrainSettings) -> None:
+    """Refuse settings of a backbone's training where none of it trains."""
+    whole = "train.freeze = [backbone]" if ALL in given.freeze else "train.backbone_rate = 0"
+    unused = ["layer_decay", "backbone_rate" if ALL in given.freeze else "freeze"]
+    if ALL in given.freeze or given.backbone_rate == 0:
+        changed = [name for name in _changed(given) if name in unused]
+        if changed:
+            raise SettingError(f"train.{changed[0]}: {whole} freezes all of the backbone; leave one of them out")
 
 
 def _check_knowledge(recipe: Recipe) -> None:

@@ -234,7 +234,8 @@ def fit_end_to_end(
     if not resume:
         start_at_base_rate(tagger.head, index.targets(roles.train, recipe.data.difficult))
     tagger.to(memory_format=torch.channels_last)
-    groups = parameter_groups(tagger, given.learning_rate, given.backbone_rate, _number(given.weight_decay))
+    decay = _number(given.weight_decay)
+    groups = parameter_groups(tagger, given.learning_rate, given.backbone_rate, decay, given.layer_decay)
     trainer = Trainer(
         tagger,
         whole_criterion(recipe, tagger, index, roles.train),
@@ -256,7 +257,7 @@ def fit_end_to_end(
         skipped.update(judged.skipped.reasons)
     progress.say(f"kept epoch {reached.best_epoch}, chosen by {given.choose_by}")
     seconds = {"fitting": fitted - started, "judging": time.monotonic() - fitted}
-    return Fitted(scores, reached.history, seconds, skipped, _number(given.weight_decay))
+    return Fitted(scores, reached.history, seconds, skipped, decay)
 
 
 def _loop(recipe: Recipe) -> LoopSettings:

@@ -14,6 +14,7 @@ from cotag.labels.embeddings import LabelVectors, label_vectors
 from cotag.labels.graph import LabelGraph, build_graph
 from cotag.labels.graph_files import check_suffix, load_graph
 from cotag.labels.graph_sections import graph_sections
+from cotag.models.backbone_parts import freeze_parts
 from cotag.models.tagger import Tagger, build_tagger, head_needs
 from cotag.recipe import Recipe
 from cotag.types.index import Index
@@ -136,6 +137,7 @@ def make_tagger(recipe: Recipe, label_space: LabelSpace, knowledge: LabelKnowled
         preprocessing,
         known.supplies,
     )
+    freeze_parts(tagger.backbone, recipe.train.freeze)
     _require_size(tagger)
     return tagger
 

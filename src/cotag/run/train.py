@@ -18,6 +18,7 @@ from cotag.evaluation.decision import Decision
 from cotag.evaluation.metrics import Report, evaluate
 from cotag.evaluation.report import write_report
 from cotag.evaluation.uncertainty import Interval, bootstrap_intervals, takes_seconds
+from cotag.models.backbone_parts import frozen_told
 from cotag.models.bundle import save_tagger
 from cotag.models.tagger import Tagger
 from cotag.recipe import Recipe
@@ -100,6 +101,8 @@ def train(
     set_seed(settings.train.seed)
     knowledge = label_knowledge(settings, index, roles.train, progress)
     tagger = make_tagger(settings, index.label_space, knowledge)
+    if settings.train.freeze:
+        progress.say(frozen_told(tagger.backbone))
     process = this_process()
     if process.is_main_process:
         if resume is None:

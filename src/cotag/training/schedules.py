@@ -10,12 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from cotag.errors import SettingError
+from cotag.errors import SettingError, suggestion
 
 Schedule = Callable[[float], float]
 Share = float | str
 # A change at a share holds from that very step: 3 x 0.1 is above 0.3 in floating point. No training has so many steps.
 TINY = 1e-9
+CYCLES = ("triangular", "triangular2", "exp_range")
 
 
 def constant() -> Schedule:
@@ -118,13 +119,47 @@ def one_cycle(warmup: Share = 0.3, start_divisor: float = 25.0, final_divisor: f
     return at
 
 
+def cyclic(period: Share = 0.2, floor: float = 0.1, shape: str = "triangular", end: float | None = None) -> Schedule:
+    """Straight up from ``floor`` to 1 and straight down again, over and over.
+
+    Args:
+        period: length of one rise and fall as a share of training, above 0 and at most 1.
+        floor: as a share of the peak, in [0, 1].
+        shape: ``triangular``; ``triangular2``, where each peak is half as far above the floor as the one before; or
+            ``exp_range``, where the distance to the floor shrinks all the time.
+        end: of ``exp_range``, what is left of that distance when training ends, above 0 and at most 1; 0.1 where not
+            given.
+
+    Source: Smith, Cyclical learning rates for training neural networks, WACV 2017, section 3.
+    Differs: rise and fall are equally long; ``end`` is of the whole training where the paper's gamma is of one step.
+    """
+    length = _share("period", period)
+    _require_share("floor", floor)
+    if shape not in CYCLES:
+        raise SettingError(f"schedule_args.shape {shape!r} is not known{suggestion(shape, CYCLES)}")
+    if end is not None and shape != "exp_range":
+        raise SettingError(f"schedule_args.end = {end}: shape {shape} does not use it; leave it out, or take exp_range")
+    left = 0.1 if end is None else end
+    if not 0 < left <= 1:
+        raise SettingError(f"schedule_args.end = {end}: must be above 0 and at most 1")
+
+    def at(done: float) -> float:
+        cycle = math.floor(done / length + TINY)
+        height = max(0.0, 1 - abs(2 * (done / length - cycle) - 1))
+        scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": left**done}[shape]
+        return floor + (1 - floor) * height * scale
+
+    return at
+
+
 def factor(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
     """The factor of step number ``step`` of ``steps``: linear from near 0 over ``warmup`` steps, then the schedule.
 
-    The schedule runs over what follows the warm-up, so that its first value is reached exactly at its end.
+    The schedule runs over what follows the warm-up, and its first value is reached exactly at the end of the warm-up:
+    with ``cosine`` this is the warm-up cosine.
     """
     if step < warmup:
-        return (step + 1) / (warmup + 1)
+        return schedule(0.0) * (step + 1) / (warmup + 1)
     return schedule((step - warmup) / max(1, steps - warmup))
 
 
