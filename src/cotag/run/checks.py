@@ -6,7 +6,8 @@ from cotag.data.splits import Roles
 from cotag.errors import SettingError, listing
 from cotag.models.backbone_parts import ALL
 from cotag.models.tagger import head_needs
-from cotag.recipe import Recipe, Settings, TrainSettings
+from cotag.recipe import Recipe
+from cotag.recipe_settings import Settings, TrainSettings
 from cotag.registry import AUGMENTATIONS, HEADS, OPTIMIZERS, SCHEDULES
 from cotag.run.losses import check_loss
 

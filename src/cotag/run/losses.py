@@ -10,7 +10,8 @@ from torch import nn
 
 from cotag.data.splits import Roles
 from cotag.errors import SettingError
-from cotag.recipe import Recipe, TrainSettings
+from cotag.recipe import Recipe
+from cotag.recipe_settings import TrainSettings
 from cotag.registry import LOSSES
 from cotag.run.training_counts import training_roles
 from cotag.training.criterion import Criterion
