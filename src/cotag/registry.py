@@ -166,6 +166,7 @@ EXPERIMENTS = Registry(
         "retrieval": "cotag.run.reproduce.retrieval:retrieval",
         "classifiers": "cotag.run.reproduce.classifiers:classifiers",
         "comparison": "cotag.run.reproduce.comparison:comparison",
+        "mlgcn-ablation": "cotag.run.reproduce.mlgcn_ablation:mlgcn_ablation",
         "mlgcn-coco": "cotag.run.reproduce.mlgcn_coco:mlgcn_coco",
     },
 )

@@ -38,6 +38,24 @@ def test_the_other_experiments_print_their_tables(cotag: Callable[..., Any], tra
     assert "Classifiers of" in cotag("reproduce", "classifiers", "--model", trained).out
 
 
+def test_an_ablation_is_printed_and_goes_on(
+    cotag: Callable[..., Any], pictures: Path, set_tiny: list[str], tmp_path: Path
+) -> None:
+    small = ["--set", "train.epochs=1", "--set", "model.head_args.widths=[4]", "--seeds", 2]
+    grid = [
+        part for key in ("graph.kind=binary", "graph.tau=0.1", "graph.p=0.5", "depth=2") for part in ("--grid", key)
+    ]
+    command = ("reproduce", "mlgcn-ablation", pictures, *set_tiny, *small, *grid, "--runs", tmp_path / "runs")
+    ran = cotag(*command, "--out", tmp_path / "page.html")
+    assert ran.code == 0
+    assert "Threshold tau, against 0.4: " in ran.out
+    assert "glove.6B.zip" in ran.out
+    assert "mAP over threshold tau" in (tmp_path / "page.html").read_text("utf-8")
+    again = cotag(*command, "--json")
+    assert "12 trials, 12 at hand" in again.err
+    assert [one["title"] for one in json.loads(again.out)["sections"]][-1] == "Not run"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -50,6 +68,10 @@ def test_the_other_experiments_print_their_tables(cotag: Callable[..., Any], tra
         (["retrieval", "DATA", "--model", "RUN", "--k", ""], "--k '': expected whole numbers"),
         (["retrieval", "DATA", "--model", "nowhere"], "nowhere: holds no model"),
         (["comparison", "--model", "RUN", "--against", "voc2012"], "did you mean voc2007?"),
+        (["mlgcn-ablation"], "experiment mlgcn-ablation needs DATA"),
+        (["mlgcn-ablation", "DATA", "--small"], "experiment mlgcn-ablation takes no --small"),
+        (["mlgcn-ablation", "DATA", "--grid", "graph.q=1"], "--grid graph.q: is none of what the ablation varies"),
+        (["retrieval", "DATA", "--model", "RUN", "--end-to-end"], "experiment retrieval takes no --end-to-end"),
         (["mlgcn-coco"], "experiment mlgcn-coco needs COCO 2014: download"),
     ],
 )

@@ -9,9 +9,7 @@ import typer
 from cotag.cli.arguments import Force, Json, Read, reader_options
 from cotag.errors import SettingError
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="retrieval, classifiers, comparison or mlgcn-coco; see cotag list.")
-]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of an experiment; listed above, and by cotag list.")]
 AnyData = Annotated[str | None, typer.Argument(metavar="DATA", help="format:path, or a path.")]
 Models = Annotated[list[str] | None, typer.Option("--model", metavar="RUN", help="Run or model folder; repeatable.")]
 Split = Annotated[str | None, typer.Option(metavar="NAME", help="retrieval: the queries; as evaluate.")]
@@ -25,11 +23,25 @@ Weights = Annotated[
 ]
 Against = Annotated[str | None, typer.Option(metavar="NAME", help="comparison: rows of coco2014 or voc2007; coco2014.")]
 Method = Annotated[str | None, typer.Option(metavar="NAME", help="comparison: the row to set others against; ML-GCN.")]
+Seeds = Annotated[int | None, typer.Option(metavar="N", min=1, help="mlgcn-ablation: trainings of each setting; 5.")]
+Grid = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=A,B,...", help="mlgcn-ablation: values in place of the usual ones; repeatable."),
+]
+Vectors = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=FILE", help="mlgcn-ablation: glove, word2vec, fasttext or text; repeatable."),
+]
+EndToEnd = Annotated[
+    bool, typer.Option("--end-to-end", help="mlgcn-ablation: the whole network as published, not a head on features.")
+]
 Small = Annotated[bool, typer.Option("--small", help="mlgcn-coco: on frozen features, of any data.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="mlgcn-coco: change a setting; repeatable.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="mlgcn-*: change a setting; repeatable.")
 ]
-Runs = Annotated[str | None, typer.Option(metavar="DIR", help="mlgcn-coco: the folder of its runs.")]
+Runs = Annotated[
+    str | None, typer.Option(metavar="DIR", help="mlgcn-*: the folder of its runs; an ablation goes on in it.")
+]
 Out = Annotated[str | None, typer.Option(metavar="FILE", help="Also write an HTML file with pictures.")]
 
 
@@ -47,6 +59,10 @@ def reproduce(
     small: Small = False,
     settings: Settings = None,
     runs: Runs = None,
+    seeds: Seeds = None,
+    grid: Grid = None,
+    vectors: Vectors = None,
+    end_to_end: EndToEnd = False,
     read: Read = None,
     out: Out = None,
     force: Force = False,
@@ -55,8 +71,8 @@ def reproduce(
     """Repeat an experiment of a published paper on any data.
 
     retrieval: similar images by plain features, and by what a model learned. classifiers: the labels' classifiers in
-    two dimensions. comparison: published rows beside own runs. mlgcn-coco: ML-GCN and its baseline, trained and
-    judged on COCO 2014.
+    two dimensions. comparison: published rows beside own runs. mlgcn-ablation: what its graph, tau, p, label vectors
+    and depth are worth. mlgcn-coco: ML-GCN and its baseline, trained and judged on COCO 2014.
 
     Example: cotag reproduce retrieval table:photos/labels.csv --model runs/first --out retrieval.html
     """
@@ -70,6 +86,7 @@ def reproduce(
     given |= {"split": split, "gallery": gallery, "k": None if k is None else whole_numbers(k), "metric": metric}
     given |= {"weights": weights, "against": against, "method": method}
     given |= {"small": small or None, "settings": settings, "runs": runs}
+    given |= {"seeds": seeds, "grid": grid, "vectors": vectors, "end_to_end": end_to_end or None}
     taken = fitting(name, {key: value for key, value in given.items() if value is not None})
     if "force" in EXPERIMENTS.parameters(name):
         taken["force"] = force
@@ -101,7 +118,7 @@ def whole_numbers(text: str) -> list[int]:
 
 
 # How options are called on the command line where it is not --name.
-OPTIONS = {"data": "DATA", "models": "--model", "options": "--read", "settings": "--set"}
+OPTIONS = {"data": "DATA", "models": "--model", "options": "--read", "settings": "--set", "end_to_end": "--end-to-end"}
 
 
 def fitting(name: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def label_knowledge(
     head_args: dict[str, Any] = {}
     sections: list[Section] = []
     if "graph" in needs:
-        graph = _graph(recipe, index, rows)
+        graph = label_graph(recipe, index, rows)
         for line in (graph.describe(), *graph.notes()):
             progress.say(line)
         supplies["graph"] = as_tensor(graph)
@@ -74,7 +74,7 @@ def label_knowledge(
     return LabelKnowledge(supplies, head_args, sections)
 
 
-def _graph(recipe: Recipe, index: Index, rows: np.ndarray) -> LabelGraph:
+def label_graph(recipe: Recipe, index: Index, rows: np.ndarray) -> LabelGraph:
     """The graph of the images that train, or of the counts in a file."""
     settings = recipe.graph.model_dump(exclude={"file"})
     file, space = recipe.graph.file, index.label_space

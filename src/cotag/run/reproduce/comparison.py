@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cotag.errors import DataError
 from cotag.evaluation.metrics import evaluate
+from cotag.evaluation.protocols import Protocol, protocol_of
 from cotag.evaluation.published import Benchmark, benchmark, comparison_sections
 from cotag.run.folder import RunFolder
 from cotag.run.reproduce.experiment import Experiment
@@ -51,13 +52,14 @@ def scores_of(name: str) -> Scores:
     return Scores.load(run.scores("test"))
 
 
-def measures(scores: Mapping[str, Scores]) -> dict[str, Mapping[str, float | None]]:
-    """The measures of each, by the protocol of ML-GCN's program."""
-    return {name: evaluate(one, protocol="mlgcn").metrics | _top(one) for name, one in scores.items()}
+def measures(scores: Mapping[str, Scores], **options: str | int | None) -> dict[str, Mapping[str, float | None]]:
+    """The measures of each, by the protocol of ML-GCN's program, with ``options`` of it changed."""
+    every, top = (protocol_of(name).changed(**options) for name in ("mlgcn", PROTOCOL))
+    return {name: evaluate(one, protocol=every).metrics | _top(one, top) for name, one in scores.items()}
 
 
-def _top(scores: Scores) -> dict[str, float | None]:
-    metrics = evaluate(scores, protocol=PROTOCOL).metrics
+def _top(scores: Scores, protocol: Protocol) -> dict[str, float | None]:
+    metrics = evaluate(scores, protocol=protocol).metrics
     return {name: metrics[name] for name in metrics if name.endswith("@3")}
 
 

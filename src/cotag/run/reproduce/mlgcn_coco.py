@@ -68,7 +68,7 @@ def mlgcn_coco(
     plans = SMALL_RUNS if small else FULL_RUNS
     recipes = {name: Recipe.load(preset, [*own, *settings]) for name, (preset, own) in plans.items()}
     if not small:
-        _require_vectors(recipes[GRAPH])
+        require_vectors(recipes[GRAPH], SMALL)
     index = read(data, **(options or {}))
     if not small:
         _require_coco(index, data)
@@ -84,10 +84,15 @@ def mlgcn_coco(
     return Experiment("ML-GCN", f"{data}; runs in {folder}", [compare(scores).section(), *sections])
 
 
-def _require_vectors(recipe: Recipe) -> None:
+def require_vectors(recipe: Recipe, otherwise: str) -> None:
+    """Refuse a recipe whose file of label vectors is not there.
+
+    Raises:
+        DataError: says what to download, or what to do ``otherwise``.
+    """
     source = recipe.vectors.source
     if source.endswith(".txt") and not Path(source).is_file():
-        raise DataError(f"{source}: there is no such file. {GLOVE}; {SMALL}")
+        raise DataError(f"{source}: there is no such file. {GLOVE}; {otherwise}")
 
 
 def _require_coco(index: Index, data: str) -> None:

@@ -108,7 +108,7 @@ def plan(
     seen = {recipe.to_yaml()}
     for change in changes:
         name = ", ".join(f"{short[key]}={value}" for key, value in change)
-        setting = _setting(recipe, name, tuple(f"{key}={value}" for key, value in change))
+        setting = setting_of(recipe, name, tuple(f"{key}={value}" for key, value in change))
         text = setting.recipe.to_yaml() if setting.recipe else setting.name
         if text not in seen:
             seen.add(text)
@@ -124,7 +124,8 @@ def _short_keys(keys: Sequence[str]) -> dict[str, str]:
     return {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
 
 
-def _setting(recipe: Recipe, name: str, overrides: tuple[str, ...]) -> Setting:
+def setting_of(recipe: Recipe, name: str, overrides: tuple[str, ...]) -> Setting:
+    """The recipe with ``key=value`` texts; one that cannot be says why."""
     try:
         return Setting(name, overrides, Recipe.load(recipe, overrides))
     except SettingError as error:
