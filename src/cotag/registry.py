@@ -123,6 +123,16 @@ LOSSES = Registry(
     {
         "bce": "cotag.training.losses.bce:BCE",
         "asymmetric": "cotag.training.losses.asymmetric:Asymmetric",
+        "focal": "cotag.training.losses.focal:Focal",
+        "class_balanced": "cotag.training.losses.class_balanced:ClassBalanced",
+        "distribution_balanced": "cotag.training.losses.distribution_balanced:DistributionBalanced",
+        "zlpr": "cotag.training.losses.zlpr:ZLPR",
+        "two_way": "cotag.training.losses.two_way:TwoWay",
+        "soft_margin": "cotag.training.losses.soft_margin:SoftMargin",
+        "assume_negative": "cotag.training.losses.assume_negative:AssumeNegative",
+        "large_loss": "cotag.training.losses.large_loss:LargeLoss",
+        "hill": "cotag.training.losses.hill:Hill",
+        "expected_positives": "cotag.training.losses.expected_positives:ExpectedPositives",
     },
 )
 

@@ -39,13 +39,20 @@ def takes_unknown(loss: nn.Module) -> bool:
 def reduced(loss: nn.Module, logits_BK: Tensor, targets_BK: Tensor, known_BK: Tensor) -> Tensor:
     """The loss of a batch as one number, as the loss declares that it is to be masked and averaged."""
     reduction = reduction_of(loss)
-    if reduction == "entry" and not takes_unknown(loss):
-        return masked_mean(loss(logits_BK, targets_BK), known_BK)
+    if not takes_unknown(loss):
+        logits_BK = without_unknown(logits_BK, known_BK)
+        if reduction == "entry":
+            return masked_mean(loss(logits_BK, targets_BK), known_BK)
     found: Tensor = loss(logits_BK, targets_BK, known_BK)
     if reduction == "batch":
         return found
     counting = known_BK if reduction == "entry" else known_BK.bool().any(1)
     return masked_mean(found, torch.ones_like(counting) if takes_unknown(loss) else counting)
+
+
+def without_unknown(logits: Tensor, known: Tensor) -> Tensor:
+    """Logits with 0, and no gradient, where nothing is known: infinite ones there spoil no gradient of the others."""
+    return logits.masked_fill(~known.bool(), 0.0)
 
 
 class Criterion(nn.Module):

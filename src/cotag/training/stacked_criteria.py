@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cotag.training.criterion import Criterion, reduced, reduction_of, takes_unknown
+from cotag.training.criterion import Criterion, reduced, reduction_of, takes_unknown, without_unknown
 from cotag.training.stacked_batches import StackedBatch
 from cotag.training.stacked_heads import StackedHeads
 
@@ -37,7 +37,7 @@ class StackedCriteria:
 
     def _together(self, logits_RBK: Tensor, batch: StackedBatch) -> Tensor:
         targets_RBK, known_RBK = batch.targets.expand_as(logits_RBK), batch.known.expand_as(logits_RBK)
-        flat = (tensor.flatten(0, 1) for tensor in (logits_RBK, targets_RBK))
+        flat = (tensor.flatten(0, 1) for tensor in (without_unknown(logits_RBK, known_RBK), targets_RBK))
         losses_RBK: Tensor = self._criteria[0].loss(*flat).view_as(logits_RBK)
         kept = losses_RBK.masked_fill(~known_RBK, 0.0)
         return kept.sum((1, 2)) / known_RBK.to(kept.dtype).sum((1, 2)).clamp(min=1)
