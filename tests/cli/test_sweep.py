@@ -48,6 +48,9 @@ def test_a_sweep(cotag: Callable[..., Any], pictures: Path, set_tiny: list[str],
         (["--grid", "head=gcn", "--metric", "mAp"], "metric 'mAp' is not known; did you mean mAP?"),
         (["--resume", "x", "--seeds", "3"], "--resume goes on with what the sweep was begun with"),
         (["--resume", "x"], "x: holds no sweep that can be resumed"),
+        (["--grid", "head=gcn", "--trials", "3"], "are of a search: give --search tpe as well"),
+        (["--grid", "graph.tau=0.1..0.6"], "a range cannot be tried whole; search it by --search tpe --trials N"),
+        (["--resume", "x", "--search", "tpe"], "--resume goes on with what the sweep was begun with"),
     ],
 )
 def test_what_is_wrong_is_said_before_any_work(
@@ -81,3 +84,15 @@ def test_two_at_once_on_one_bank_one_of_them_killed(pictures: Path, set_tiny: li
     for name in files:
         one, two = (Scores.load(folder / "trials" / name) for folder in folders)
         np.testing.assert_array_equal(one.scores_NK, two.scores_NK)
+
+
+def test_a_search(cotag: Callable[..., Any], pictures: Path, set_tiny: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "search"
+    given = ("--search", "random", "--trials", 3, "--seeds", 2, "--grid", "train.learning_rate=0.01..0.1:log")
+    ran = cotag("sweep", pictures, *set_tiny, *LOOP, *given, "--out", out)
+    assert ran.code == 0, ran.err
+    for text in ("The images that choose like", "Settings tried", "The best 3 of 3", "had no part in the search"):
+        assert text in " ".join(ran.out.split())
+    ran = cotag("sweep", "--resume", out, "--json")
+    assert "search of 3 settings, 1 training(s) each: 3 at hand" in ran.err
+    assert [one["state"] for one in json.loads(ran.out)["trials"]] == ["complete"] * 3

@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cotag.cli.arguments import Force, Json, Read, reader_options
 from cotag.errors import SettingError
 
+if TYPE_CHECKING:
+    from cotag.run.sweep.result import Sweep
+    from cotag.run.sweep.study import Search
+
+Data = Annotated[
+    str | None, typer.Argument(metavar="DATA", help="format:path, or a path; with --resume only where it moved.")
+]
+Baseline = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE", help="The baseline: a preset or a file; else quick.")
+]
 Grid = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=A,B,...", help="Values to try (graph.tau=0.2,0.4; head=gcn,linear); repeatable."),
+    typer.Option(
+        metavar="KEY=A,B,...",
+        help="Values to try (graph.tau=0.2,0.4; head=gcn,linear); with --search also a range "
+        "(train.learning_rate=1e-4..1e-1:log, train.epochs=5..40); repeatable.",
+    ),
+]
+OneAtATime = Annotated[
+    bool, typer.Option("--one-at-a-time", help="Change one key of the recipe at a time, not all together.")
 ]
 Most = Annotated[
     int | None, typer.Option("--random", metavar="N", min=1, help="Only N settings of the grid, drawn at random.")
 ]
+Searching = Annotated[
+    str | None,
+    typer.Option("--search", metavar="NAME", help="tpe or random: try --trials settings, each after those before it."),
+]
+Count = Annotated[int | None, typer.Option(metavar="N", min=1, help="How many settings a search tries; 40.")]
+Each = Annotated[
+    int | None, typer.Option("--trial-seeds", metavar="N", min=1, help="Trainings of each setting in a search; 1.")
+]
+NoPruning = Annotated[bool, typer.Option("--no-pruning", help="Give up no setting of a search before its last epoch.")]
+Seeds = Annotated[int | None, typer.Option(metavar="N", min=1, help="Trainings of each setting that is compared; 5.")]
 Folds = Annotated[
     int | None,
     typer.Option(metavar="N", min=2, help="Small data: all images take turns in judging, in N folds; no --seeds."),
 ]
+Metric = Annotated[str | None, typer.Option(metavar="NAME", help="The number to compare; mAP.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the baseline; repeatable.")
+]
+Out = Annotated[str | None, typer.Option(metavar="DIR", help="The sweep's folder; sweeps/RECIPE-N if not given.")]
+Resume = Annotated[str | None, typer.Option(metavar="DIR", help="Go on in this sweep's folder.")]
 
 
 def sweep(
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="format:path, or a path; with --resume only where it moved.")
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="The baseline: a preset or a file; else quick.")
-    ] = None,
+    data: Data = None,
+    recipe: Baseline = None,
     grid: Grid = None,
-    one_at_a_time: Annotated[
-        bool, typer.Option("--one-at-a-time", help="Change one key of the recipe at a time, not all together.")
-    ] = False,
+    one_at_a_time: OneAtATime = False,
     most: Most = None,
-    seeds: Annotated[int | None, typer.Option(metavar="N", min=1, help="Trainings of each setting; 5.")] = None,
+    searching: Searching = None,
+    trials: Count = None,
+    each: Each = None,
+    no_pruning: NoPruning = False,
+    seeds: Seeds = None,
     folds: Folds = None,
-    metric: Annotated[str | None, typer.Option(metavar="NAME", help="The number to compare; mAP.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the baseline; repeatable.")
-    ] = None,
+    metric: Metric = None,
+    settings: Settings = None,
     read: Read = None,
-    out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The sweep's folder; sweeps/RECIPE-N if not given.")
-    ] = None,
-    resume: Annotated[str | None, typer.Option(metavar="DIR", help="Go on in this sweep's folder.")] = None,
+    out: Out = None,
+    resume: Resume = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -56,14 +83,15 @@ def sweep(
 
     Example: cotag sweep table:photos/labels.csv --recipe quick --grid model.head_args.pooling=avg,max --seeds 5
     """
-    from cotag.cli.terminal import TerminalProgress, print_json, print_sections
-    from cotag.run.sweep.sections import brief
+    from cotag.cli.terminal import TerminalProgress
     from cotag.run.sweep.sweep import resume_sweep
     from cotag.run.sweep.sweep import sweep as run_sweep
 
     progress = TerminalProgress()
+    search = _search(searching, trials, each, no_pruning)
     if resume:
-        if recipe or grid or one_at_a_time or most or seeds or folds or metric or settings or read or out or force:
+        begun = (recipe, grid, one_at_a_time, most, search, seeds, folds, metric, settings, read, out, force)
+        if any(begun):
             raise SettingError("--resume goes on with what the sweep was begun with; leave out the other options")
         found = resume_sweep(resume, data, progress)
     else:
@@ -75,11 +103,30 @@ def sweep(
         options = [f"data.read.{key}={json.dumps(value)}" for key, value in reader_options(read).items()]
         found = run_sweep(
             data, recipe or "quick", grid, seeds or 5, one_at_a_time, metric or "mAP", out,
-            [*(settings or []), *options], force, progress, folds, most,
+            [*(settings or []), *options], force, progress, folds, most, search,
         )  # fmt: skip
+    _tell(found, as_json)
+
+
+def _search(name: str | None, trials: int | None, each: int | None, no_pruning: bool) -> Search | None:
+    from cotag.run.sweep.study import Search
+
+    if name is None:
+        if trials or each or no_pruning:
+            raise SettingError("--trials, --trial-seeds and --no-pruning are of a search: give --search tpe as well")
+        return None
+    return Search(name, trials or Search.trials, each or Search.each, not no_pruning)
+
+
+def _tell(found: Sweep, as_json: bool) -> None:
+    from cotag.cli.terminal import print_json, print_sections
+    from cotag.run.sweep.search_sections import TITLE, brief_tried
+    from cotag.run.sweep.sections import brief
+
     if as_json:
         print_json({**found.to_json(), "out": str(found.folder), "report": str(found.report)})
         return
-    shown = [section for section in found.sections if section.title != "Quality and cost"]
-    print_sections([brief(section) if section.title == "Settings" else section for section in shown])
+    shorter = {"Settings": brief, TITLE: brief_tried}
+    shown = [section for section in found.sections if section.columns or not section.figure]
+    print_sections([shorter.get(section.title, lambda section: section)(section) for section in shown])
     print(f"\nsweep:  {found.folder}\nreport: {found.report}")

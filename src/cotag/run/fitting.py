@@ -31,6 +31,7 @@ from cotag.training.head_fit import (
     CachedHead,
     Chosen,
     HeadLoop,
+    Judge,
     Part,
     Solver,
     descend_head,
@@ -177,9 +178,10 @@ def folds_of(parts: dict[str, Part], index: Index, roles: Roles, recipe: Recipe)
 
 
 def fit_head(
-    head: nn.Module, parts: dict[str, Part], recipe: Recipe, folds_N: np.ndarray | None, progress: Progress
-) -> Chosen:
-    """Fit a head on cached features as the recipe says; its weights are set."""
+    head: nn.Module, parts: dict[str, Part], recipe: Recipe, folds_N: np.ndarray | None, progress: Progress,
+    judge: Judge = judge,
+) -> Chosen:  # fmt: skip
+    """Fit a head on cached features as the recipe says; its weights are set. What judges an epoch may raise to stop."""
     given = recipe.train
     train, choose = parts["train"], parts["choose"]
     if given.optimizer == "lbfgs":
@@ -204,9 +206,10 @@ def head_loop(recipe: Recipe, parts: dict[str, Part]) -> HeadLoop:
 
 
 def fit_end_to_end(
-    tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, progress: Progress, resume: bool
-) -> Fitted:
-    """Fit backbone and head on pictures, with checkpoints."""
+    tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, progress: Progress, resume: bool,
+    judge: Judge = judge,
+) -> Fitted:  # fmt: skip
+    """Fit backbone and head on pictures, with checkpoints. What judges an epoch may raise to stop."""
     given, state = recipe.train, this_process()
     started = time.monotonic()
 

@@ -116,7 +116,7 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(
         def keep(self: Any, *given: Any, kept: Any = kept, stop_after: int = stop_after) -> None:
             if len(list(self.trials.glob("*.json"))) == stop_after:
                 # Scores without a record are of a trial that did not end.
-                given[2].save(self.scores(given[0]))
+                given[2]["test"].save(self.scores(given[0]))
                 raise KeyboardInterrupt
             kept(self, *given)
 

@@ -21,14 +21,14 @@ from cotag.models.tagger import head_needs
 from cotag.recipe import Recipe
 from cotag.registry import HEADS, LOSSES, OPTIMIZERS
 from cotag.run.checks import check_recipe
-from cotag.run.fitting import Fitted, fit, fit_head, folds_of, head_loop, judge, parts_of, start_at_base_rate
+from cotag.run.fitting import fit_end_to_end, fit_head, folds_of, head_loop, judge, parts_of, start_at_base_rate
 from cotag.run.folder import RunFolder
 from cotag.run.losses import require_loss
 from cotag.run.model import label_knowledge, make_tagger
 from cotag.run.sweep.folder import Record, SweepFolder, Trial
 from cotag.run.views import features_of, views_of
 from cotag.training.features import FeatureBatches, FeatureSet
-from cotag.training.head_fit import CachedHead, Chosen, Part, require_solvable
+from cotag.training.head_fit import CachedHead, Chosen, Judge, Part, require_solvable
 from cotag.training.processes import this_process
 from cotag.training.together import Fit, fit_together, together_key
 from cotag.training.trainer import choosing_value
@@ -71,17 +71,26 @@ class Trials:
         self._features: dict[Hashable, FeatureSet] = {}
         self._parts: dict[Hashable, dict[str, Part]] = {}
         self._begun: dict[Hashable, tuple[torch.Tensor, int]] = {}
+        self._judge: Judge = judge
 
-    def fit(self, trials: Sequence[Trial]) -> None:
+    def fit(self, trials: Sequence[Trial], judge: Judge = judge) -> None:
         """Fit trials; one that fails is recorded with its message, and the rest goes on.
+
+        Args:
+            trials: of those that train the same, the first is fitted.
+            judge: of the images that choose, after each epoch; may raise to give up.
 
         Raises:
             StorageError: the disk is full; the trials that ended are kept.
         """
+        self._judge = judge
+        distinct: dict[str, Trial] = {}
+        for trial in trials:
+            distinct.setdefault(trial.key, trial)
         waiting: dict[Hashable, list[_Ready]] = {}
-        with self.progress.task("trials", len(trials)) as task:
+        with self.progress.task("trials", len(distinct)) as task:
             # By seed, so that those that wait for each other have the same images.
-            for trial in sorted(trials, key=lambda trial: trial.seed):
+            for trial in sorted(distinct.values(), key=lambda trial: trial.seed):
                 try:
                     ready = self._prepared(trial)
                     key = self._key(ready) if ready else None
@@ -191,7 +200,7 @@ class Trials:
         started = time.monotonic()
         for ready in group:
             start_at_base_rate(ready.head, ready.parts["train"].targets_NK)
-        found = fit_together([_fit_of(ready) for ready in group], judge, Silent())
+        found = fit_together([_fit_of(ready) for ready in group], self._judge, Silent())
         seconds = (time.monotonic() - started) / len(group)
         for ready, chosen in zip(group, found, strict=True):
             if isinstance(chosen, Chosen):
@@ -207,7 +216,7 @@ class Trials:
             return
         folds_N = folds_of(ready.parts, self.index, self.roles(ready.recipe), ready.recipe)
         set_seed(ready.recipe.train.seed)
-        chosen = fit_head(ready.head, ready.parts, ready.recipe, folds_N, Silent())
+        chosen = fit_head(ready.head, ready.parts, ready.recipe, folds_N, Silent(), self._judge)
         self._keep(ready, chosen, time.monotonic() - started, 1)
 
     def _end_to_end(self, trial: Trial) -> None:
@@ -218,27 +227,31 @@ class Trials:
             recipe, self.index.label_space, label_knowledge(recipe, self.index, roles.train, Silent(), pictured=False)
         )
         run = RunFolder(self.folder.trials / trial.key)
-        fitted: Fitted = fit(tagger, self.index, roles, recipe, run, self.progress, run.has_checkpoint)
-        rows, logits_NK = fitted.scores["test"]
+        fitted = fit_end_to_end(tagger, self.index, roles, recipe, run, self.progress, run.has_checkpoint, self._judge)
         best = max(fitted.history, key=lambda row: choosing_value(row, recipe.train.choose_by))
         about = Record(
             trial.setting.name, trial.seed, "", best["val_mAP"], time.monotonic() - started, parameter_count(tagger), 1
         )
-        self.folder.keep(trial, about, self._scores(trial, rows, logits_NK))
+        self.folder.keep(
+            trial, about, {role: self._scores(trial, role, *fitted.scores[role]) for role in fitted.scores}
+        )
 
     def _keep(self, ready: _Ready, chosen: Chosen, seconds: float, together: int) -> None:
         test = ready.parts["test"]
-        rows, logits_NK = score_batches(CachedHead(ready.head), FeatureBatches(test.features, test.targets_NK, 1024))
+        found = {
+            "choose": (chosen.rows, chosen.logits_MK),
+            "test": score_batches(CachedHead(ready.head), FeatureBatches(test.features, test.targets_NK, 1024)),
+        }
         own = [row for row in chosen.history if row["weight_decay"] == chosen.weight_decay]
         best = max(own, key=lambda row: choosing_value(row, ready.recipe.train.choose_by))
         trial, count = ready.trial, parameter_count(ready.head)
         about = (seconds, count, together, chosen.weight_decay)
         record = Record(trial.setting.name, trial.seed, "", best["val_mAP"], *about)
-        self.folder.keep(trial, record, self._scores(trial, rows, logits_NK))
+        self.folder.keep(trial, record, {role: self._scores(trial, role, *own) for role, own in found.items()})
 
-    def _scores(self, trial: Trial, rows: np.ndarray, logits_NK: np.ndarray) -> Scores:
+    def _scores(self, trial: Trial, role: str, rows: np.ndarray, logits_NK: np.ndarray) -> Scores:
         ids = [self.index.ids[int(row)] for row in rows]
-        origin = {"setting": trial.setting.name, "seed": trial.seed, "split": "test"}
+        origin = {"setting": trial.setting.name, "seed": trial.seed, "split": role}
         targets_NK = self.index.targets(rows)
         return Scores(ids, logits_NK.astype(np.float32), targets_NK, "logit", self.index.label_space, origin)
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,11 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """A name for its files, which two trials share exactly where they have the same settings."""
-        text = self.recipe.model_dump_json() if self.setting.recipe else f"{self.setting.name} {self.seed}"
+        """A name for its files, which trials share exactly where the same is trained: decisions are made after."""
+        if self.setting.recipe is None:
+            text = f"{self.setting.name} {self.seed}"
+        else:
+            text = self.recipe.model_dump_json(exclude={"decide"})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -72,7 +76,8 @@ class SweepFolder:
 
     Args:
         folder: ``sweep.json`` (what was asked for), ``recipe.yaml``, ``trials/*.json`` and ``*.parquet`` (records and
-            test scores), ``table.parquet``, ``report.html``, ``result.json``.
+            test scores), ``trials/choose/*.parquet`` (scores of the images that choose), ``table.parquet``,
+            ``report.html``, ``result.json``; of a search ``study.log`` and ``trials.parquet``.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -83,11 +88,14 @@ class SweepFolder:
         self.table = self.folder / "table.parquet"
         self.report = self.folder / "report.html"
         self.result = self.folder / "result.json"
+        self.study = self.folder / "study.log"
+        self.searched = self.folder / "trials.parquet"
 
     def clear(self) -> None:
         """Remove what an earlier sweep left; other files stay."""
         shutil.rmtree(self.trials, ignore_errors=True)
-        for file in (self.asked, self.recipe, self.table, self.report, self.result):
+        files = (self.asked, self.recipe, self.study, self.table, self.searched, self.report, self.result)
+        for file in files:
             file.unlink(missing_ok=True)
 
     def begin(self, asked: dict[str, Any], recipe: Recipe, space: LabelSpace, images: int) -> None:
@@ -124,14 +132,14 @@ class SweepFolder:
                 "data, or give another --out"
             )
 
-    def scores(self, trial: Trial) -> Path:
-        """The test scores of a trial."""
-        return self.trials / f"{trial.key}.parquet"
+    def scores(self, trial: Trial, role: str = "test") -> Path:
+        """The scores of a trial's images that judge, or of those that choose."""
+        return (self.trials if role == "test" else self.trials / role) / f"{trial.key}.parquet"
 
-    def keep(self, trial: Trial, record: Record, scores: Scores | None = None) -> None:
-        """Write a trial that ended; its record last, so that what has one is complete."""
-        if scores is not None:
-            scores.save(self.scores(trial))
+    def keep(self, trial: Trial, record: Record, scores: Mapping[str, Scores] | None = None) -> None:
+        """Write a trial that ended, with its scores by role; its record last, so that what has one is complete."""
+        for role, own in (scores or {}).items():
+            own.save(self.scores(trial, role))
         write_json(self.trials / f"{trial.key}.json", asdict(record))
 
     def ended(self, trial: Trial) -> Record | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ BASELINE = "recipe"
 # A key that is short for another.
 SHORT = {"head": "model.head"}
 OPENING, CLOSING = "[{(", ")}]"
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+# Two points between numbers; a path such as ../counts.npz is none.
+RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?")
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,11 @@ class Setting:
     message: str = ""
 
 
-def parse_grid(given: Sequence[str]) -> dict[str, list[str]]:
+def parse_grid(given: Sequence[str], ranges: bool = False) -> dict[str, list[str]]:
     """Keys and their values of ``key=value,value`` texts; commas inside brackets do not separate.
+
+    Args:
+        ranges: whether ``low..high`` may stand for the values.
 
     Raises:
         SettingError: a text that is none, a key that is not known or stands twice, or that the sweep sets itself.
@@ -53,7 +60,14 @@ def parse_grid(given: Sequence[str]) -> dict[str, list[str]]:
         if key == "train.seed":
             raise SettingError("--grid train.seed: seeds are no settings to choose among; give --seeds N")
         found[key] = split_values(values)
-        _require_key(key, found[key][0])
+        drawn = [value for value in found[key] if RANGE.fullmatch(value)]
+        if drawn and not ranges:
+            raise SettingError(
+                f"--grid {key}={drawn[0]}: a range cannot be tried whole; search it by --search tpe --trials N, or "
+                "give values"
+            )
+        if not drawn:
+            _require_key(key, found[key][0])
     return found
 
 
@@ -103,12 +117,11 @@ def plan(
         changes = [tuple(zip(keys, values, strict=True)) for values in itertools.product(*grid.values())]
     if most is not None and most < len(changes):
         changes = random.Random(recipe.train.seed).sample(changes, most)
-    short = _short_keys(list(grid))
+    short = short_keys(list(grid))
     found = [Setting(BASELINE, (), recipe)]
     seen = {recipe.to_yaml()}
     for change in changes:
-        name = ", ".join(f"{short[key]}={value}" for key, value in change)
-        setting = setting_of(recipe, name, tuple(f"{key}={value}" for key, value in change))
+        setting = changed_setting(recipe, change, short)
         text = setting.recipe.to_yaml() if setting.recipe else setting.name
         if text not in seen:
             seen.add(text)
@@ -118,10 +131,16 @@ def plan(
     return found
 
 
-def _short_keys(keys: Sequence[str]) -> dict[str, str]:
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
     """Each key's last part, or the whole key where two end alike."""
     last = [key.rpartition(".")[2] for key in keys]
     return {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
+
+
+def changed_setting(recipe: Recipe, change: Sequence[tuple[str, str]], short: Mapping[str, str]) -> Setting:
+    """The recipe with changed keys, named by them."""
+    name = ", ".join(f"{short[key]}={value}" for key, value in change)
+    return setting_of(recipe, name, tuple(f"{key}={value}" for key, value in change))
 
 
 def setting_of(recipe: Recipe, name: str, overrides: tuple[str, ...]) -> Setting:

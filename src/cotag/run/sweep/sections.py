@@ -29,6 +29,7 @@ class Row:
         values: the number that is compared, on the images that judge, of each seed that did not fail.
         against: the baseline; None for itself, and where too much failed.
         records: of the trials that did not fail.
+        chosen_values: the number that is compared, on the images that choose, of each of them.
         front: whether no other setting is both better and cheaper.
     """
 
@@ -36,6 +37,7 @@ class Row:
     values: tuple[float, ...]
     against: Difference | None
     records: tuple[Record, ...]
+    chosen_values: tuple[float, ...] = ()
     front: bool = False
 
     @property
@@ -45,9 +47,8 @@ class Row:
 
     @property
     def chosen(self) -> float | None:
-        """The mAP of the images that choose, the mean over seeds."""
-        found = [record.chosen for record in self.records if record.chosen is not None]
-        return float(np.mean(found)) if found else None
+        """The number on the images that choose, the mean over seeds."""
+        return float(np.mean(self.chosen_values)) if self.chosen_values else None
 
     @property
     def seconds(self) -> float | None:
@@ -95,8 +96,8 @@ def verdict_in_words(comparison: Comparison, rows: Sequence[Row]) -> str:
     if told:
         taken = max(told, key=lambda row: row.chosen or 0.0)
         lines.append(
-            f"To take, by the images that choose: {taken.setting} (there {taken.chosen:.4f} mAP). Those that judge, "
-            f"which had no part in the choice, give it {taken.test:.4f} {comparison.metric}; the highest number in the "
+            f"To take, by the images that choose: {taken.setting} (there {taken.chosen:.4f} {comparison.metric}). "
+            f"Those that judge, which had no part in the choice, give it {taken.test:.4f}; the highest number in the "
             f"column test, {max(row.test or 0.0 for row in told):.4f}, is the best of {len(told)} and holds their luck."
         )
     each = chosen_each_time(rows)
@@ -112,9 +113,9 @@ def chosen_each_time(rows: Sequence[Row]) -> float | None:
     """The mean over seeds of what the setting that chose best with a seed has on the images that judge."""
     best: dict[int, tuple[float, float]] = {}
     for row in rows:
-        for record, value in zip(row.records, row.values, strict=True):
-            if record.chosen is not None and record.chosen > best.get(record.seed, (-1.0, 0.0))[0]:
-                best[record.seed] = (record.chosen, value)
+        for record, chosen, value in zip(row.records, row.chosen_values, row.values, strict=True):
+            if chosen > best.get(record.seed, (-1.0, 0.0))[0]:
+                best[record.seed] = (chosen, value)
     return float(np.mean([value for _, value in best.values()])) if best else None
 
 
@@ -126,10 +127,15 @@ def sweep_sections(comparison: Comparison, rows: Sequence[Row], failed: Sequence
         Section("Settings", about, COLUMNS, [list(row.to_json().values()) for row in rows]),
         Section("Quality and cost", _FRONT, figure=front_figure(rows, comparison.metric)),
     ]  # fmt: skip
-    if failed:
-        cells = [[record.setting, record.seed, record.message] for record in failed]
-        found.append(Section("Failed", f"{len(failed)} trials failed.", ("setting", "seed", "message"), cells))
-    return found
+    return [*found, *failures(failed)]
+
+
+def failures(failed: Sequence[Record]) -> list[Section]:
+    """The trials that failed, if any."""
+    if not failed:
+        return []
+    cells = [[record.setting, record.seed, record.message] for record in failed]
+    return [Section("Failed", f"{len(failed)} trials failed.", ("setting", "seed", "message"), cells)]
 
 
 def brief(section: Section) -> Section:

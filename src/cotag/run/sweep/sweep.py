@@ -5,68 +5,31 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from cotag.data.read import read
-from cotag.errors import ResumeError, SettingError, TrainingError, suggestion
-from cotag.evaluation.comparison import Comparison
+from cotag.errors import ResumeError, SettingError, suggestion
 from cotag.evaluation.protocols import protocol_of
-from cotag.evaluation.repeated import compare_repeated, value_of
-from cotag.evaluation.report import write_report
 from cotag.evaluation.resampled import headline_names
 from cotag.recipe import Recipe
 from cotag.run.checks import check_recipe
+from cotag.run.sweep.compared import compared
 from cotag.run.sweep.fitting import Trials
-from cotag.run.sweep.folder import Record, SweepFolder, Trial
-from cotag.run.sweep.plan import BASELINE, Setting, parse_grid, plan
-from cotag.run.sweep.sections import Row, pareto, sweep_sections
-from cotag.storage import clear_leftovers, require_free, whole_file, write_json
+from cotag.run.sweep.folder import SweepFolder, Trial
+from cotag.run.sweep.plan import Setting, parse_grid, plan
+from cotag.run.sweep.result import Sweep as Sweep
+from cotag.run.sweep.result import keep_result, kept_on_failure
+from cotag.run.sweep.search import finish_search
+from cotag.run.sweep.sections import sweep_sections
+from cotag.run.sweep.space import parse_space
+from cotag.run.sweep.study import Search, require_optuna
+from cotag.storage import clear_leftovers, require_free
 from cotag.types.index import Index
 from cotag.types.progress import Progress, Silent
-from cotag.types.scores import Scores
-from cotag.types.section import Section
 
 SWEEPS = Path("sweeps")
-# The smallest p-value must pass Holm's correction over all settings.
-LEAST_SWAPS, SWAPS_EACH = 1000, 40
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A finished sweep.
-
-    Attributes:
-        folder: where everything lies; see ``SweepFolder``.
-        rows: one for each setting, the recipe as it is first.
-        comparison: each setting against it.
-        failed: the trials that failed.
-        seconds: how long fitting and comparing took.
-        sections: of the report.
-    """
-
-    folder: Path
-    rows: list[Row]
-    comparison: Comparison
-    failed: list[Record]
-    seconds: dict[str, float]
-    sections: list[Section]
-
-    @property
-    def report(self) -> Path:
-        """The HTML report."""
-        return SweepFolder(self.folder).report
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object with these fields."""
-        about = {"metric": self.comparison.metric, "protocol": self.comparison.protocol, "seconds": self.seconds}
-        rows, failed = [row.to_json() for row in self.rows], [asdict(record) for record in self.failed]
-        verdict = self.sections[0].text
-        return {**about, "method": self.comparison.method, "verdict": verdict, "settings": rows, "failed": failed}
 
 
 def sweep(
@@ -82,6 +45,7 @@ def sweep(
     progress: Progress | None = None,
     folds: int | None = None,
     most: int | None = None,
+    search: Search | None = None,
 ) -> Sweep:
     """Try settings of a recipe, each with several seeds, and compare them with the recipe as it is.
 
@@ -91,7 +55,7 @@ def sweep(
     Args:
         data: ``format:path``, a path, or an Index.
         recipe: a preset's name, a YAML file, or a Recipe.
-        grid: ``key=value,value`` texts.
+        grid: ``key=value,value`` texts; for a search ``key=low..high`` as well.
         seeds: of each setting, from the recipe's on.
         one_at_a_time: change one key of the grid at a time, and not all together.
         metric: the number to compare.
@@ -102,30 +66,43 @@ def sweep(
         folds: for small data: all images take turns in judging, in so many folds, one training of each setting in
             each; ``seeds`` is not used then.
         most: so many settings of the grid, drawn at random; all where not given.
+        search: in place of the whole grid, settings that follow from those tried before; the one that the images that
+            choose like best, and the recipe as it is, are then trained with ``seeds`` other seeds and compared.
 
     Raises:
         CotagError: whatever is wrong, in one line; trials that ended stay in the folder.
     """
     settings = Recipe.load(recipe, overrides)
     check_recipe(settings)
-    if seeds < 1 or (folds is not None and folds < 2):
-        raise SettingError(f"--seeds {seeds} or --folds {folds}: must be 1 or more, and 2 or more")
-    seeds = folds or seeds
-    names = headline_names(protocol_of("default"))
-    if metric not in names:
-        raise SettingError(f"metric {metric!r} is not known{suggestion(metric, names)}")
-    planned = plan(settings, parse_grid(grid), one_at_a_time, most)
-    folder = new_sweep_folder(out, "sweep" if isinstance(recipe, Recipe) else Path(recipe).stem, force)
-    index = data if isinstance(data, Index) else read(data, **settings.data.read)
     asked = {
         "data": None if isinstance(data, Index) else str(data),
-        "grid": list(grid), "seeds": seeds, "one_at_a_time": one_at_a_time, "metric": metric,
-        "folds": folds, "most": most,
+        "grid": list(grid), "seeds": folds or seeds, "one_at_a_time": one_at_a_time, "metric": metric,
+        "folds": folds, "most": most, "search": asdict(search) if search else None,
     }  # fmt: skip
+    _require_sound(settings, asked)
+    folder = new_sweep_folder(out, "sweep" if isinstance(recipe, Recipe) else Path(recipe).stem, force)
+    index = data if isinstance(data, Index) else read(data, **settings.data.read)
     if force:
         folder.clear()
     folder.begin(asked, settings, index.label_space, len(index))
-    return finish(folder, index, settings, planned, asked, progress or Silent())
+    return _finished(folder, index, settings, asked, progress or Silent())
+
+
+def _require_sound(recipe: Recipe, asked: Mapping[str, Any]) -> None:
+    """Refuse what was asked for wrongly before any work is done."""
+    seeds, folds, metric = asked["seeds"], asked["folds"], asked["metric"]
+    if seeds < 1 or (folds is not None and folds < 2):
+        raise SettingError(f"--seeds {seeds} or --folds {folds}: must be 1 or more, and 2 or more")
+    names = headline_names(protocol_of("default"))
+    if metric not in names:
+        raise SettingError(f"metric {metric!r} is not known{suggestion(metric, names)}")
+    if asked["search"] is None:
+        plan(recipe, parse_grid(asked["grid"]), asked["one_at_a_time"], asked["most"])
+        return
+    if folds or asked["one_at_a_time"] or asked["most"] is not None:
+        raise SettingError("a search draws its settings itself: leave --folds, --one-at-a-time and --random out")
+    parse_space(asked["grid"])
+    require_optuna(asked["search"]["sampler"])
 
 
 def resume_sweep(
@@ -151,8 +128,15 @@ def resume_sweep(
     index = place if isinstance(place, Index) else read(place, **settings.data.read)
     begun.require_same_data(index.label_space, len(index))
     clear_leftovers(begun.folder)
-    planned = plan(settings, parse_grid(asked["grid"]), asked["one_at_a_time"], asked["most"])
-    return finish(begun, index, settings, planned, asked, progress or Silent())
+    return _finished(begun, index, settings, asked, progress or Silent())
+
+
+def _finished(folder: SweepFolder, index: Index, recipe: Recipe, asked: Mapping[str, Any], progress: Progress) -> Sweep:
+    if asked.get("search"):
+        space, how = parse_space(asked["grid"]), Search(**asked["search"])
+        return finish_search(folder, index, recipe, space, how, int(asked["seeds"]), asked["metric"], progress)
+    planned = plan(recipe, parse_grid(asked["grid"]), asked["one_at_a_time"], asked["most"])
+    return finish(folder, index, recipe, planned, asked, progress)
 
 
 def finish(
@@ -171,64 +155,15 @@ def finish(
     trials = [Trial(setting, seed) for seed in range(first, first + seeds) for setting in planned]
     todo = [trial for trial in trials if folder.ended(trial) is None]
     progress.say(f"{len(planned)} settings x {seeds} seeds: {len(trials)} trials, {len(trials) - len(todo)} at hand")
-    try:
+    with kept_on_failure(folder, progress):
         Trials(index, recipe, folder, progress, folds).fit(todo)
-    except BaseException:
-        progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")
-        raise
     fitted = time.monotonic()
     failed = [record for trial in trials if (record := folder.ended(trial)) and record.message]
-    comparison, rows = _compared(folder, planned, trials, asked, recipe.train.seed)
+    comparison, rows = compared(folder, planned, trials, str(asked["metric"]), folds, recipe.train.seed)
     seconds = {"fitting": fitted - started, "comparing": time.monotonic() - fitted}
-    sections = sweep_sections(comparison, rows, failed)
-    with whole_file(folder.table) as temporary:
-        pq.write_table(pa.Table.from_pylist([row.to_json() for row in rows]), temporary)
-    write_report(sections, folder.report, f"Sweep {folder.folder.name}", repr(index), force=True)
-    found = Sweep(folder.folder, rows, comparison, failed, seconds, sections)
-    write_json(folder.result, found.to_json())
+    found = Sweep(folder.folder, rows, comparison, failed, seconds, sweep_sections(comparison, rows, failed))
+    keep_result(found, repr(index))
     return found
-
-
-def _compared(
-    folder: SweepFolder, planned: Sequence[Setting], trials: Sequence[Trial], asked: Mapping[str, Any], seed: int
-) -> tuple[Comparison, list[Row]]:
-    """Each setting against the baseline, and the rows of the table, the failed ones last."""
-    metric, folds = str(asked["metric"]), asked["folds"]
-    good: dict[str, dict[int, Trial]] = {setting.name: {} for setting in planned}
-    records: dict[str, list[Record]] = {setting.name: [] for setting in planned}
-    for trial in trials:
-        record = folder.ended(trial)
-        if record is not None and not record.message:
-            good[trial.setting.name][trial.seed] = trial
-            records[trial.setting.name].append(record)
-    if not good[BASELINE]:
-        ended = next(record for trial in trials if (record := folder.ended(trial)) and record.setting == BASELINE)
-        raise TrainingError(f"the recipe itself failed with every seed: {ended.message}")
-    shared = {name: own for name, own in good.items() if set(own) & set(good[BASELINE])}
-    if len(shared) < 2:
-        raise TrainingError(f"no setting but the recipe itself could be fitted; see {folder.trials}")
-    named = {name: {s: Scores.load(folder.scores(trial)) for s, trial in own.items()} for name, own in shared.items()}
-    resamples = max(LEAST_SWAPS, SWAPS_EACH * (len(named) - 1))
-    comparison = compare_repeated(
-        named, BASELINE, metric, resamples=resamples, seed=seed, overlap=1 / (folds - 1) if folds else 0.0
-    )
-    values = {name: tuple(_values(own, metric)) for name, own in named.items()}
-    against = {one.name: one for one in comparison.differences}
-    rows = [
-        Row(name, values.get(name, ()), against.get(name), tuple(own) if name in values else ())
-        for name, own in records.items()
-    ]
-    rows.sort(key=lambda row: not row.values)
-    kept = [row for row in rows if row.values]
-    on_front = pareto([(row.test or 0.0, row.seconds or 0.0) for row in kept])
-    return comparison, [replace(row, front=is_on) for row, is_on in zip(kept, on_front, strict=True)] + rows[
-        len(kept) :
-    ]
-
-
-def _values(by_seed: Mapping[int, Scores], metric: str) -> list[float]:
-    """The number of each seed's scores."""
-    return [value_of(scores, metric, protocol_of("default")) for scores in by_seed.values()]
 
 
 def new_sweep_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> SweepFolder:

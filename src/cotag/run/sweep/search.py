@@ -1,0 +1,157 @@
+"""A search: settings that follow from those tried before, chosen by the images that choose, judged afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from cotag.errors import TrainingError
+from cotag.evaluation.protocols import protocol_of
+from cotag.evaluation.repeated import value_of
+from cotag.recipe import Recipe
+from cotag.run.fitting import judge
+from cotag.run.folder import RunFolder
+from cotag.run.sweep.compared import chosen_value, compared
+from cotag.run.sweep.fitting import Trials
+from cotag.run.sweep.folder import SweepFolder, Trial
+from cotag.run.sweep.plan import BASELINE, Setting, changed_setting, setting_of, short_keys
+from cotag.run.sweep.result import Sweep, keep_result, kept_on_failure
+from cotag.run.sweep.search_sections import Searched, search_sections
+from cotag.run.sweep.space import Space
+from cotag.run.sweep.study import COMPLETE, FAILED, PRUNED, Asked, Search, Study
+from cotag.training.head_fit import Judge
+from cotag.types.index import Index
+from cotag.types.labels import LabelSpace
+from cotag.types.progress import Progress
+from cotag.types.scores import Scores
+
+
+def finish_search(
+    folder: SweepFolder, index: Index, recipe: Recipe, space: Space, how: Search, seeds: int, metric: str,
+    progress: Progress,
+) -> Sweep:  # fmt: skip
+    """Search, train the best setting and the recipe as it is with other seeds, compare them, write the report.
+
+    Args:
+        folder: of the sweep, begun.
+        seeds: of the two that are compared; none of those that the search had, whose luck is not counted again.
+        metric: the number to raise.
+    """
+    started = time.monotonic()
+    fitter = Trials(index, recipe, folder, progress)
+    with kept_on_failure(folder, progress):
+        searched = run_search(fitter, folder, recipe, space, how, metric, progress)
+        planned, first = [Setting(BASELINE, (), recipe), searched.best], recipe.train.seed + how.each
+        trials = [Trial(setting, seed) for seed in range(first, first + seeds) for setting in planned]
+        fitter.fit([trial for trial in trials if folder.ended(trial) is None])
+    fitted = time.monotonic()
+    failed = [record for trial in trials if (record := folder.ended(trial)) and record.message]
+    comparison, rows = compared(folder, planned, trials, metric, None, recipe.train.seed)
+    seconds = {"fitting": fitted - started, "comparing": time.monotonic() - fitted}
+    sections, tried = search_sections(searched, comparison, rows, failed), [asdict(one) for one in searched.tried]
+    found = Sweep(folder.folder, rows, comparison, failed, seconds, sections, tried)
+    keep_result(found, repr(index))
+    return found
+
+
+class Given(Exception):
+    """A trial was given up."""
+
+
+def run_search(
+    fitter: Trials, folder: SweepFolder, recipe: Recipe, space: Space, how: Search, metric: str, progress: Progress
+) -> Searched:
+    """Try settings until as many ended as were asked for; those that ended before are not tried again.
+
+    Raises:
+        TrainingError: the recipe as it is, or every trial, failed.
+        StorageError: the disk is full; the trials that ended are kept.
+    """
+    seeds = range(recipe.train.seed, recipe.train.seed + how.each)
+    own = [Trial(Setting(BASELINE, (), recipe), seed) for seed in seeds]
+    fitter.fit([trial for trial in own if folder.ended(trial) is None])
+    messages = [record.message for trial in own if (record := folder.ended(trial)) and record.message]
+    if messages:
+        raise TrainingError(f"the recipe itself failed: {messages[0]}")
+    study = Study(folder.study, how, space, recipe.train.seed, max(1, recipe.train.epochs // 4))
+    tried = study.tried
+    progress.say(f"search of {how.trials} settings, {how.each} training(s) each: {len(tried)} at hand")
+    short = short_keys([part.key for part in space])
+    with progress.task("settings tried", how.trials) as task:
+        task.advance(min(len(tried), how.trials))
+        while len(tried) < how.trials:
+            asked = study.ask()
+            setting = changed_setting(recipe, asked.changes, short)
+            state, value, seconds, message = _try(fitter, folder, setting, seeds, asked, metric)
+            about = {"setting": setting.name, "overrides": list(setting.overrides), "seconds": seconds}
+            study.tell(asked, state, value, {**about, "message": message})
+            tried = study.tried
+            best = max((one.value for one in tried if one.value is not None), default=float("nan"))
+            task.advance(1, best=f"{best:.4f}")
+    complete = [one for one in tried if one.value is not None]
+    if not complete:
+        raise TrainingError(f"none of {len(tried)} settings could be fitted; the first: {tried[0].message}")
+    taken = max(complete, key=lambda one: one.value or 0.0)
+    best_setting = setting_of(recipe, taken.setting, tuple(taken.overrides))
+    number = float(np.mean([chosen_value(folder, trial, metric) for trial in own]))
+    return Searched(tried, best_setting, number, study.importance())
+
+
+def _try(
+    fitter: Trials, folder: SweepFolder, setting: Setting, seeds: Sequence[int], asked: Asked, metric: str
+) -> tuple[str, float | None, float, str]:
+    """How a setting ended, its number, seconds and message."""
+    started = time.monotonic()
+    first, *others = trials = [Trial(setting, seed) for seed in seeds]
+    if folder.ended(first) is None:
+        try:
+            fitter.fit([first], _watched(first, folder, asked, metric) if _has_epochs(setting.recipe) else judge)
+        except Given:
+            shutil.rmtree(folder.trials / first.key, ignore_errors=True)
+            return PRUNED, None, time.monotonic() - started, ""
+    fitter.fit([trial for trial in others if folder.ended(trial) is None])
+    records = [folder.ended(trial) for trial in trials]
+    messages = [record.message for record in records if record and record.message]
+    seconds = sum(record.seconds for record in records if record)
+    if messages:
+        return FAILED, None, seconds, messages[0]
+    return COMPLETE, float(np.mean([chosen_value(folder, trial, metric) for trial in trials])), seconds, ""
+
+
+def _has_epochs(recipe: Recipe | None) -> bool:
+    """Whether one head goes through epochs, each of which is judged."""
+    return recipe is not None and recipe.train.optimizer != "lbfgs" and recipe.train.weight_decay != "auto"
+
+
+def _watched(trial: Trial, folder: SweepFolder, asked: Asked, metric: str) -> Judge:
+    """Judges the images that choose after each epoch, and gives the trial up where it falls behind."""
+    run = RunFolder(folder.trials / trial.key)
+    # A training end to end that was killed goes on behind its last epoch.
+    before = run.history.read_text("utf-8").splitlines() if run.has_checkpoint else []
+    if metric == "mAP":
+        for epoch, line in enumerate(before):
+            asked.goes_on(epoch, json.loads(line)["val_mAP"])
+    epochs = itertools.count(len(before))
+
+    def judged(logits_NK: np.ndarray, targets_NK: np.ndarray) -> dict[str, float]:
+        found = judge(logits_NK, targets_NK)
+        value = found["val_mAP"] if metric == "mAP" else _number(logits_NK, targets_NK, metric)
+        if not asked.goes_on(next(epochs), value):
+            raise Given
+        return found
+
+    return judged
+
+
+def _number(logits_NK: np.ndarray, targets_NK: np.ndarray, metric: str) -> float:
+    """The number of logits of images and labels without names."""
+    rows, labels = (list(map(str, range(size))) for size in logits_NK.shape)
+    return value_of(
+        Scores(rows, logits_NK, targets_NK, "logit", LabelSpace(tuple(labels))), metric, protocol_of("default")
+    )
