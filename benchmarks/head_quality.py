@@ -34,8 +34,9 @@ from cotag.labels.graph import LabelGraph, build_graph
 from cotag.models.scoring import score_batches
 from cotag.models.tagger import build_tagger
 from cotag.registry import HEADS
-from cotag.run.fitting import FOLDS, judge
+from cotag.run.fitting import judge
 from cotag.run.model import as_tensor
+from cotag.run.roles import FOLDS
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet, compute_features
 from cotag.training.head_fit import CachedHead, HeadLoop, Part, Solver, descend_head, solve_head

@@ -24,7 +24,8 @@ from cotag.data.read import read
 from cotag.data.splits import assign_roles, stratified_folds
 from cotag.evaluation.metrics import average_precisions
 from cotag.models.tagger import build_tagger
-from cotag.run.fitting import FOLDS, judge
+from cotag.run.fitting import judge
+from cotag.run.roles import FOLDS
 from cotag.training.features import compute_features
 from cotag.training.head_fit import Part, Solver, solve_head
 from cotag.types.index import Index

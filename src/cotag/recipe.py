@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from cotag.errors import SettingError, suggestion
 from cotag.recipe_settings import (
+    BalanceSettings,
     DataSettings,
     DecideSettings,
     GraphSettings,
@@ -33,6 +34,7 @@ class Recipe(Settings):
     data: DataSettings = DataSettings()
     graph: GraphSettings = GraphSettings()
     vectors: VectorSettings = VectorSettings()
+    balance: BalanceSettings = BalanceSettings()
     train: TrainSettings = TrainSettings()
     decide: DecideSettings = DecideSettings()
 

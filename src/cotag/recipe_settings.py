@@ -76,6 +76,16 @@ class VectorSettings(Settings):
     )
 
 
+class BalanceSettings(Settings):
+    """Which labels are infrequent, and how they are shown more often; see docs/longtail.md."""
+
+    infrequent: str = Field("tail", description="tail, half, below:N, share:S or rarest:N, of the images that train")
+    sampler: str = Field("none", description="see cotag list samplers")
+    sampler_args: dict[str, Any] = Field(default_factory=dict)
+    epoch: Literal["natural", "same"] = Field("natural", description="as long as it comes, or as without a sampler")
+    labels_without_images: Literal["refuse", "ignore"] = "refuse"
+
+
 class TrainSettings(Settings):
     """How the model is fitted."""
 

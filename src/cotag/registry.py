@@ -159,6 +159,19 @@ SCHEDULES = Registry(
     },
 )
 
+SAMPLERS = Registry(
+    "sampler",
+    {
+        "none": "cotag.data.samplers:none",
+        "under": "cotag.data.samplers:under",
+        "over": "cotag.data.samplers:over",
+        "under_over": "cotag.data.samplers:under_over",
+        "repeat_factor": "cotag.data.samplers:repeat_factor",
+        "class_aware": "cotag.data.samplers:class_aware",
+        "square_root": "cotag.data.samplers:square_root",
+    },
+)
+
 AUGMENTATIONS = Registry(
     "augmentation",
     {

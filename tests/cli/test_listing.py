@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cotag.recipe import presets
-from cotag.registry import AUGMENTATIONS, EXPERIMENTS, HEADS, LOSSES, OPTIMIZERS, READERS, SCHEDULES
+from cotag.registry import AUGMENTATIONS, EXPERIMENTS, HEADS, LOSSES, OPTIMIZERS, READERS, SAMPLERS, SCHEDULES
 
 TABLES = {
     "recipes": list(presets()),
@@ -18,6 +18,7 @@ TABLES = {
     "losses": LOSSES.names(),
     "optimizers": ["lbfgs", *OPTIMIZERS.names()],
     "schedules": SCHEDULES.names(),
+    "samplers": SAMPLERS.names(),
     "augmentations": AUGMENTATIONS.names(),
     "experiments": EXPERIMENTS.names(),
 }

@@ -28,7 +28,7 @@ def drawn(draw: Callable[..., Path], tmp_path: Path) -> Drawn:
 
 def rows_of(order: BatchOrder, epoch: int = 0) -> list[list[int]]:
     order.epoch = epoch
-    return [[row for _, row in batch] for batch in order]
+    return [[row for _, row, _ in batch] for batch in order]
 
 
 def loader(index: Index, batch_size: int = 3, seed: int = 0, augment: bool = True, **settings: object) -> Loader:

@@ -15,7 +15,8 @@ def list_names(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="recipes, readers, heads, losses, optimizers, schedules, augmentations, experiments or backbones.",
+            help="recipes, readers, heads, losses, optimizers, schedules, samplers, augmentations, experiments or "
+            "backbones.",
         ),
     ] = "",
     as_json: Json = False,
@@ -26,7 +27,7 @@ def list_names(
     """
     from cotag.cli.terminal import print_json
     from cotag.recipe import presets
-    from cotag.registry import AUGMENTATIONS, EXPERIMENTS, HEADS, LOSSES, OPTIMIZERS, READERS, SCHEDULES
+    from cotag.registry import AUGMENTATIONS, EXPERIMENTS, HEADS, LOSSES, OPTIMIZERS, READERS, SAMPLERS, SCHEDULES
 
     tables = {
         "recipes": lambda: presets(),
@@ -37,6 +38,7 @@ def list_names(
             {"lbfgs": "all labels and strengths at once (linear head on features)"} | OPTIMIZERS.described()
         ),
         "schedules": SCHEDULES.described,
+        "samplers": SAMPLERS.described,
         "augmentations": AUGMENTATIONS.described,
         "experiments": EXPERIMENTS.described,
         "backbones": _backbones,

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cotag.data.images import open_image
+from cotag.data.sampling import EpochPlan
 from cotag.data.transforms import Augmentation, Preprocessing
 from cotag.errors import ImageError, SettingError, suggestion
 from cotag.types.batch import Batch
@@ -18,6 +19,8 @@ from cotag.types.index import Index
 
 BAD_IMAGES = ("stop", "skip")
 Sample = tuple[int, np.ndarray | None, str]
+Place = tuple[int, int, int]
+"""Epoch, row, and how many times the epoch took the row before."""
 
 
 @dataclass
@@ -33,7 +36,8 @@ class ImageRows(Dataset[Sample]):
     Args:
         index: names the images.
         preprocessing: makes the tensor.
-        augmentations: applied before it, in order, with random numbers that depend on seed, epoch and row only.
+        augmentations: applied before it, in order, with random numbers that depend on seed, epoch, row and the number
+            of the row's repetition only.
         seed: of the augmentations.
     """
 
@@ -52,14 +56,14 @@ class ImageRows(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, place: tuple[int, int]) -> Sample:
-        epoch, row = place
+    def __getitem__(self, place: Place) -> Sample:
+        epoch, row, repetition = place
         try:
             image = open_image(self.index.image(row), row)
         except ImageError as error:
             return row, None, str(error)
         if augmentations := self.augmentations_of(epoch):
-            random = self.random(epoch, row)
+            random = self.random(epoch, row, repetition)
             for augment in augmentations:
                 image = augment(image, random)
         return row, self.preprocessing(image), ""
@@ -68,13 +72,15 @@ class ImageRows(Dataset[Sample]):
         """The augmentations of an epoch."""
         return self.augmentations
 
-    def random(self, epoch: int, row: int) -> np.random.Generator:
+    def random(self, epoch: int, row: int, repetition: int = 0) -> np.random.Generator:
         """The random numbers of the augmentations of a row."""
-        return np.random.default_rng((self.seed, epoch, row))
+        return np.random.default_rng((self.seed, epoch, row, repetition) if repetition else (self.seed, epoch, row))
 
 
 class BatchOrder:
     """Which rows form which batch: shuffled by seed and epoch, or in order; each process takes its own share.
+
+    The rows of an epoch are the same for any number of processes, but for those repeated at its very end.
 
     Args:
         rows: the row numbers to go through.
@@ -84,31 +90,49 @@ class BatchOrder:
         rank, processes: process ``rank`` of ``processes`` takes every ``processes``-th row of what they take
             together in one step, ``batch_size`` times ``processes`` rows. All take the same number of steps; where
             the last one has fewer rows than processes, rows are repeated.
+        plan: how often an epoch takes each of the rows, in random order; each once where not given.
     """
 
     def __init__(
-        self, rows: np.ndarray, batch_size: int, shuffle: bool = False, seed: int = 0, rank: int = 0, processes: int = 1
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        processes: int = 1,
+        plan: EpochPlan | None = None,
     ) -> None:
         self.rows = np.asarray(rows)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
         self.rank, self.processes = rank, processes
+        self.plan = plan
         self.epoch = 0
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = self.rows
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+    def __iter__(self) -> Iterator[list[Place]]:
+        rows, repetitions = self._order()
         together = self.batch_size * self.processes
-        for start in range(0, len(order), together):
-            rows = order[start : start + together]
+        for start in range(0, len(rows), together):
+            places = np.arange(start, min(start + together, len(rows)))
             # A process without a batch would leave the others waiting for its gradient.
-            rows = rows if len(rows) >= self.processes else np.resize(rows, self.processes)
-            yield [(self.epoch, int(row)) for row in rows[self.rank :: self.processes]]
+            places = places if len(places) >= self.processes else np.resize(places, self.processes)
+            yield [(self.epoch, int(rows[at]), int(repetitions[at])) for at in places[self.rank :: self.processes]]
+
+    def _order(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the epoch, and for each how many times it came before."""
+        if self.plan is not None:
+            drawn, repetitions = self.plan.draw(self.seed, self.epoch)
+            return self.rows[drawn], repetitions
+        rows = self.rows
+        if self.shuffle:
+            rows = np.random.default_rng((self.seed, self.epoch)).permutation(rows)
+        return rows, np.zeros(len(rows), dtype=np.int64)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // (self.batch_size * self.processes))
+        length = len(self.rows) if self.plan is None else self.plan.length
+        return -(-length // (self.batch_size * self.processes))
 
 
 class Loader:

@@ -9,6 +9,7 @@ from cotag.models.tagger import head_needs
 from cotag.recipe import Recipe
 from cotag.recipe_settings import Settings, TrainSettings
 from cotag.registry import AUGMENTATIONS, HEADS, OPTIMIZERS, SCHEDULES
+from cotag.run.balance import check_balance
 from cotag.run.losses import check_loss
 
 LOOP_SETTINGS = (
@@ -37,6 +38,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_knowledge(recipe)
     check_loss(given)
     SCHEDULES.check(given.schedule, given.schedule_args)
+    check_balance(recipe)
     for name in recipe.data.augment:
         AUGMENTATIONS.get(name)
     if given.optimizer != "lbfgs":

@@ -17,9 +17,9 @@ from cotag.models.heads.linear import LinearHead
 from cotag.models.scoring import score_batches
 from cotag.run.fitting import judge
 from cotag.run.folder import RunFolder, new_folder
+from cotag.run.roles import FOLDS
 from cotag.run.sections import summary_section
 from cotag.run.train import Run, train
-from cotag.run.views import FOLDS
 from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.head_fit import CachedHead, Part, Solver, solve_head
 from cotag.types.index import Index

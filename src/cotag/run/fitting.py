@@ -11,19 +11,21 @@ import torch
 from torch import nn
 
 from cotag.data.loader import BatchOrder, ImageRows, Loader
+from cotag.data.sampling import Balance
 from cotag.data.splits import Roles, stratified_folds
 from cotag.data.transforms import build_augmentations
-from cotag.errors import DataError
 from cotag.evaluation.metrics import average_precisions
 from cotag.models.heads.linear import LinearHead
 from cotag.models.scoring import score_batches
 from cotag.models.tagger import Tagger, are_folded
 from cotag.recipe import Recipe
 from cotag.registry import OPTIMIZERS, SCHEDULES
+from cotag.run.balance import balance_of, held_of
 from cotag.run.checks import fold_count
 from cotag.run.folder import RunFolder
 from cotag.run.losses import head_criteria, whole_criterion
-from cotag.run.views import FOLDS, features_of
+from cotag.run.roles import FOLDS, require_positives
+from cotag.run.views import features_of
 from cotag.training.checkpoint import Checkpoints
 from cotag.training.criterion import masked_mean
 from cotag.training.features import FeatureBatches, FeatureSet
@@ -78,31 +80,6 @@ def fit(
     return fit_end_to_end(tagger, index, roles, recipe, folder, progress, resume)
 
 
-def told(roles: Roles, recipe: Recipe) -> tuple[str, ...]:
-    """Which images train, choose and judge, in words, as the recipe's way of fitting uses them."""
-    trains, chooses, judges = roles.told
-    count = fold_count(recipe, roles, FOLDS)
-    if count is not None:
-        images = len(roles.train) + len(roles.choose)
-        return f"trains and chooses: {images} images, in {count} stratified folds, seed {recipe.train.seed}", judges
-    if recipe.train.mode == "features" and recipe.train.refit:
-        chooses += "; they train too once they have chosen"
-    return trains, chooses, judges
-
-
-def require_positives(role: str, index: Index, rows: np.ndarray) -> None:
-    """Refuse images of a role of which none has a label.
-
-    Raises:
-        DataError: says which role has none.
-    """
-    what = {"train": "train", "choose": "choose", "test": "judge"}[role]
-    if not len(rows):
-        raise DataError(f"there is no image that can {what}; look at the splits and at the images that cannot be read")
-    if not any((index.targets(rows[start : start + 4096]) == 1).any() for start in range(0, len(rows), 4096)):
-        raise DataError(f"none of the {len(rows)} images that {what} has a label; look at the label file or the splits")
-
-
 def judge(logits_NK: np.ndarray, targets_NK: np.ndarray) -> dict[str, float]:
     """val_mAP and val_loss (mean BCE over the known entries) of the images that choose."""
     logits, targets = torch.from_numpy(logits_NK), torch.from_numpy(targets_NK)
@@ -123,7 +100,8 @@ def fit_on_features(tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, 
     extracted = time.monotonic()
     parts = parts_of(found, index, roles, recipe)
     tagger.head.to("cpu")
-    chosen = fit_head(tagger.head, parts, recipe, folds_of(parts, index, roles, recipe), progress)
+    balance = balance_of(recipe, index, roles)
+    chosen = fit_head(tagger.head, parts, recipe, folds_of(parts, index, roles, recipe), progress, balance)
     fitted = time.monotonic()
     model = CachedHead(tagger.head)
     test = parts["test"]
@@ -179,7 +157,7 @@ def folds_of(parts: dict[str, Part], index: Index, roles: Roles, recipe: Recipe)
 
 def fit_head(
     head: nn.Module, parts: dict[str, Part], recipe: Recipe, folds_N: np.ndarray | None, progress: Progress,
-    judge: Judge = judge,
+    balance: Balance | None, judge: Judge = judge,
 ) -> Chosen:  # fmt: skip
     """Fit a head on cached features as the recipe says; its weights are set. What judges an epoch may raise to stop."""
     given = recipe.train
@@ -188,10 +166,11 @@ def fit_head(
         how = Solver(given.weight_decay, given.choose_by, given.refit, given.epochs, folds_N)
         return solve_head(head, train, choose, how, judge)
     start_at_base_rate(head, train.targets_NK)
-    return descend_head(head, train, choose, given.weight_decay, judge, head_loop(recipe, parts), given.refit, progress)
+    loop = head_loop(recipe, parts, balance)
+    return descend_head(head, train, choose, given.weight_decay, judge, loop, given.refit, progress)
 
 
-def head_loop(recipe: Recipe, parts: dict[str, Part]) -> HeadLoop:
+def head_loop(recipe: Recipe, parts: dict[str, Part], balance: Balance | None) -> HeadLoop:
     """How the training loop fits a head, as the recipe says."""
     given = recipe.train
     return HeadLoop(
@@ -202,6 +181,7 @@ def head_loop(recipe: Recipe, parts: dict[str, Part]) -> HeadLoop:
         given.batch_size,
         given.learning_rate,
         given.seed,
+        balance,
     )
 
 
@@ -212,13 +192,15 @@ def fit_end_to_end(
     """Fit backbone and head on pictures, with checkpoints. What judges an epoch may raise to stop."""
     given, state = recipe.train, this_process()
     started = time.monotonic()
+    balance = balance_of(recipe, index, roles)
+    plan = None if balance is None else balance.plan(held_of(recipe, index, roles))
 
     def loader(rows: np.ndarray, training: bool) -> Loader:
         augmentations = build_augmentations(recipe.data.augment, tagger.preprocessing.image_size) if training else []
-        share = (state.process_index, state.num_processes) if training else (0, 1)
+        rank, processes = (state.process_index, state.num_processes) if training else (0, 1)
         return Loader(
             ImageRows(index, tagger.preprocessing, augmentations, given.seed),
-            BatchOrder(rows, given.batch_size, training, given.seed, *share),
+            BatchOrder(rows, given.batch_size, training, given.seed, rank, processes, plan if training else None),
             recipe.data.difficult if training else "unknown",
             recipe.data.bad_images,
             recipe.data.workers,

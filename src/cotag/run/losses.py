@@ -46,7 +46,7 @@ def require_loss(recipe: Recipe, index: Index, roles: Roles) -> None:
         SettingError: weights of another length, for example.
     """
     both = np.concatenate([getattr(roles, role) for role in training_roles(recipe)])
-    infrequent_K = infrequent_labels(label_counts(index, both, recipe).present_K)
+    infrequent_K = infrequent_labels(label_counts(index, both, recipe).present_K, recipe.balance.infrequent)
     _loss(recipe.train, label_counts(index, roles.train, recipe), infrequent_K)
 
 
@@ -57,7 +57,7 @@ def head_criteria(recipe: Recipe, parts: Mapping[str, Part]) -> Callable[[nn.Mod
     again with the images that chose.
     """
     targets = [parts[role].targets_NK for role in training_roles(recipe)]
-    infrequent_K = infrequent_labels(LabelCounts.of(np.concatenate(targets)).present_K)
+    infrequent_K = infrequent_labels(LabelCounts.of(np.concatenate(targets)).present_K, recipe.balance.infrequent)
 
     def make(model: nn.Module, counts: LabelCounts) -> Criterion:
         return Criterion(_loss(recipe.train, counts, infrequent_K), recipe.train.l1, model.parameters())
@@ -68,7 +68,7 @@ def head_criteria(recipe: Recipe, parts: Mapping[str, Part]) -> Callable[[nn.Mod
 def whole_criterion(recipe: Recipe, model: nn.Module, index: Index, rows: np.ndarray) -> Criterion:
     """The losses of a whole model that is trained on rows of an Index."""
     counts = label_counts(index, rows, recipe)
-    loss = _loss(recipe.train, counts, infrequent_labels(counts.present_K))
+    loss = _loss(recipe.train, counts, infrequent_labels(counts.present_K, recipe.balance.infrequent))
     return Criterion(loss, recipe.train.l1, model.parameters())
 
 

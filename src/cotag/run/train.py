@@ -22,12 +22,14 @@ from cotag.models.backbone_parts import frozen_told
 from cotag.models.bundle import save_tagger
 from cotag.models.tagger import Tagger
 from cotag.recipe import Recipe
+from cotag.run.balance import balance_report
 from cotag.run.checks import check_recipe
 from cotag.run.environment import environment
-from cotag.run.fitting import Fitted, fit, require_positives, told
+from cotag.run.fitting import Fitted, fit
 from cotag.run.folder import RunFolder, new_folder
 from cotag.run.losses import require_loss
 from cotag.run.model import label_knowledge, make_tagger
+from cotag.run.roles import require_positives, told
 from cotag.run.sections import run_sections
 from cotag.run.training_counts import training_counts
 from cotag.storage import clear_leftovers, write_json
@@ -98,6 +100,7 @@ def train(
     settings, index, roles, folder = begun.recipe, begun.index, begun.roles, begun.folder
     if resume is not None and settings.train.mode == "end_to_end" and not folder.has_checkpoint:
         progress.say(f"{folder.folder}: no epoch was finished; begins at the first")
+    about_balance = balance_report(settings, index, roles, progress)
     set_seed(settings.train.seed)
     knowledge = label_knowledge(settings, index, roles.train, progress)
     tagger = make_tagger(settings, index.label_space, knowledge)
@@ -115,7 +118,7 @@ def train(
     seconds = {"reading": time.monotonic() - started}
     try:
         fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint)
-        report, intervals, sections = _finish(tagger, begun, fitted, knowledge.sections)
+        report, intervals, sections = _finish(tagger, begun, fitted, [*about_balance, *knowledge.sections])
     except (CotagError, KeyboardInterrupt) as error:
         if not isinstance(error, SettingError):
             progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")

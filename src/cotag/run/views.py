@@ -9,13 +9,13 @@ from cotag.data.splits import Roles
 from cotag.models.tagger import Tagger
 from cotag.recipe import Recipe
 from cotag.run.checks import fold_count
+from cotag.run.roles import FOLDS
 from cotag.run.training_counts import training_roles
 from cotag.training.extraction import Views
 from cotag.training.features import FeatureSet, compute_features
 from cotag.types.index import Index
 from cotag.types.progress import Progress
 
-FOLDS = 5
 AUTO_VIEWS = 4
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cotag.data.loader import BatchOrder, ImageRows, Loader, Sample
+from cotag.data.loader import BatchOrder, ImageRows, Loader, Place, Sample
 from cotag.data.transforms import Augmentation, build_augmentations
 from cotag.errors import SettingError, StorageError, TrainingError
 from cotag.models.tagger import Tagger
@@ -87,11 +87,11 @@ class Pictures(ImageRows):
         """Those of one view; none of the image itself."""
         return self.augmentations if epoch else ()
 
-    def random(self, epoch: int, row: int) -> np.random.Generator:
+    def random(self, epoch: int, row: int, repetition: int = 0) -> np.random.Generator:
         """The random numbers of one view of an image."""
         return np.random.default_rng((self.seed, epoch, int.from_bytes(self.digests[row], "little")))
 
-    def __getitem__(self, place: tuple[int, int]) -> Sample:
+    def __getitem__(self, place: Place) -> Sample:
         row, pixels, reason = super().__getitem__(place)
         # Its features would be filed under what it was before.
         if pixels is not None and digest_file(self.index.image(row)) != self.digests[row]:
@@ -112,12 +112,12 @@ class Unclaimed(BatchOrder):
         super().__init__(np.array(list(wanted.values())), batch_size)
         self.claims, self.wanted = claims, wanted
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Place]]:
         keys, together = list(self.wanted), CLAIM_BATCHES * self.batch_size
         for start in range(0, len(keys), together):
             rows = [self.wanted[key] for key in self.claims.take(keys[start : start + together])]
             for at in range(0, len(rows), self.batch_size):
-                yield [(self.epoch, row) for row in rows[at : at + self.batch_size]]
+                yield [(self.epoch, row, 0) for row in rows[at : at + self.batch_size]]
 
 
 @dataclass

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cotag.data.loader import BatchOrder
+from cotag.data.sampling import EpochPlan
 from cotag.models.features import Features
 from cotag.training.stored_rows import Rows, joined_rows, part_of
 from cotag.types.batch import Batch
@@ -41,6 +42,15 @@ class FeatureSet:
         """The features of one view; after the last one the first follows again."""
         return (self.features, *self.more_views)[number % self.views]
 
+    def seen(self, numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """The features of some of the N images, each in a view of its own."""
+        views = views % self.views
+        first: np.ndarray = self.view(int(views[0]))[numbers]
+        for view in np.unique(views[views != views[0]]):
+            here = np.flatnonzero(views == view)
+            first[here] = self.view(int(view))[numbers[here]]
+        return first
+
     def of(self, rows: np.ndarray) -> FeatureSet:
         """The part that belongs to some rows, in their order; rows without features are left out."""
         place = {int(row): number for number, row in enumerate(self.rows)}
@@ -63,15 +73,21 @@ class FeatureBatches:
     Args:
         part: the features; where it has several views, each epoch takes the next one.
         targets_NK: int8, 1, 0 or -1 for unknown.
-        batch_size: rows in a batch.
-        shuffle, seed: the order; see ``BatchOrder``.
+        batch_size: rows in a batch; one that a plan repeats is seen in the next view each time.
+        shuffle, seed, plan: the order; see ``BatchOrder``.
     """
 
     def __init__(
-        self, part: FeatureSet, targets_NK: np.ndarray, batch_size: int, shuffle: bool = False, seed: int = 0
+        self,
+        part: FeatureSet,
+        targets_NK: np.ndarray,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        plan: EpochPlan | None = None,
     ) -> None:
         self.part, self.targets_NK = part, targets_NK
-        self.order = BatchOrder(np.arange(len(part.rows)), batch_size, shuffle, seed)
+        self.order = BatchOrder(np.arange(len(part.rows)), batch_size, shuffle, seed, plan=plan)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -79,12 +95,12 @@ class FeatureBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch."""
         self.order.epoch = number
-        features = self.part.view(number)
         for places in self.order:
-            numbers = np.array([row for _, row in places])
+            numbers = np.array([row for _, row, _ in places])
+            views = number + np.array([repetition for _, _, repetition in places])
             targets = torch.from_numpy(self.targets_NK[numbers])
             yield Batch(
-                torch.from_numpy(features[numbers]),
+                torch.from_numpy(self.part.seen(numbers, views)),
                 (targets == 1).float(),
                 targets >= 0,
                 torch.from_numpy(self.part.rows[numbers]),

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from cotag.data.holdings import Holdings
+from cotag.data.sampling import Balance, EpochPlan
 from cotag.errors import SettingError
 from cotag.models.heads.linear import LinearHead
 from cotag.models.scoring import score_batches
@@ -169,6 +171,7 @@ class HeadLoop:
         batch_size: images in a step.
         learning_rate: at the start of the schedule.
         seed: of the order and of dropout.
+        balance: how often an epoch takes each image; each once where not given.
     """
 
     loop: LoopSettings
@@ -178,6 +181,11 @@ class HeadLoop:
     batch_size: int
     learning_rate: float
     seed: int
+    balance: Balance | None = None
+
+    def plan(self, train: Part) -> EpochPlan | None:
+        """How often an epoch takes each image of a part; None for each once."""
+        return None if self.balance is None else self.balance.plan(Holdings.of_targets(train.targets_NK))
 
     def fit(
         self, head: nn.Module, train: Part, weight_decay: float, evaluate: Evaluate, loop: LoopSettings,
@@ -187,7 +195,7 @@ class HeadLoop:
         torch.manual_seed(self.seed)
         model = CachedHead(head)
         optimizer = self.make_optimizer(parameter_groups(model, self.learning_rate, 1.0, weight_decay))
-        batches = FeatureBatches(train.features, train.targets_NK, self.batch_size, True, self.seed)
+        batches = FeatureBatches(train.features, train.targets_NK, self.batch_size, True, self.seed, self.plan(train))
         criterion = self.make_criterion(model, LabelCounts.of(train.targets_NK))
         trainer = Trainer(model, criterion, optimizer, self.schedule, loop, evaluate)
         state = trainer.fit(batches, "", progress)

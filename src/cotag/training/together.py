@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cotag.data.holdings import Holdings
 from cotag.errors import NonFiniteLoss, TrainingError
 from cotag.training.checkpoint import TrainingState
 from cotag.training.criterion import Criterion
@@ -45,9 +46,13 @@ def together_key(fit: Fit) -> Hashable | None:
     shape = stack_key(fit.head)
     if shape is None:
         return None
-    size, images = fit.how.batch_size, len(fit.train.targets_NK)
-    steps = (-(-images // size), -(-(images + len(fit.choose.targets_NK)) // size))
-    return (shape, size, steps, fit.how.loop, fit.refit)
+    targets = (fit.train.targets_NK, fit.choose.targets_NK)
+    images = [len(fit.train.targets_NK), len(fit.train.targets_NK) + len(fit.choose.targets_NK)]
+    if fit.how.balance is not None:
+        held = (Holdings.of_targets(targets[0]), Holdings.of_targets(np.concatenate(targets)))
+        images = [fit.how.balance.plan(one).length for one in held]
+    size = fit.how.batch_size
+    return (shape, size, tuple(-(-count // size) for count in images), fit.how.loop, fit.refit)
 
 
 def fit_together(fits: Sequence[Fit], judge: Judge, progress: Progress) -> list[Chosen | TrainingError]:
@@ -171,18 +176,19 @@ def _descend(runs: Sequence[_Run], judge: Judge, task: Task) -> None:
             active,
             stack,
             optimizer,
-            batches.epoch([(run.train, run.how.batch_size, run.how.seed) for run in active], epoch),
+            batches.epoch([(run.train, run.how) for run in active], epoch),
             epoch,
+            len(batches.order((active[0].train, active[0].how))),
         )
         _judge(active, epoch, rows, judge)
         task.advance(1, epoch=epoch, heads=len(active))
 
 
 def _epoch(
-    runs: Sequence[_Run], stack: StackedHeads, optimizer: _Optimizer, batches: Iterator[StackedBatch], epoch: int
-) -> list[dict[str, float]]:
-    """One pass over each run's images; its mean loss over samples and its last learning rate."""
-    steps = -(-len(runs[0].train.targets_NK) // runs[0].how.batch_size)
+    runs: Sequence[_Run], stack: StackedHeads, optimizer: _Optimizer, batches: Iterator[StackedBatch], epoch: int,
+    steps: int,
+) -> list[dict[str, float]]:  # fmt: skip
+    """One pass of ``steps`` over each run's images; its mean loss over samples and its last learning rate."""
     total_R, samples_R, rates = torch.zeros(len(runs)), torch.zeros(len(runs)), []
     losses = StackedCriteria([run.criterion for run in runs], epoch)
     for number, batch in enumerate(batches):

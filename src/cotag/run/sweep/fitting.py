@@ -13,6 +13,7 @@ import torch
 from accelerate.utils import set_seed
 from torch import nn
 
+from cotag.data.sampling import Balance
 from cotag.data.splits import CHOOSE_SHARE, Roles, assign_roles, stratified_folds, stratified_parts
 from cotag.errors import CotagError, DataError, StorageError
 from cotag.models.backbone import Backbone, parameter_count
@@ -20,6 +21,7 @@ from cotag.models.scoring import score_batches
 from cotag.models.tagger import head_needs
 from cotag.recipe import Recipe
 from cotag.registry import HEADS, LOSSES, OPTIMIZERS
+from cotag.run.balance import balance_of
 from cotag.run.checks import check_recipe
 from cotag.run.fitting import fit_end_to_end, fit_head, folds_of, head_loop, judge, parts_of, start_at_base_rate
 from cotag.run.folder import RunFolder
@@ -49,6 +51,7 @@ class _Ready:
     recipe: Recipe
     head: nn.Module
     parts: dict[str, Part]
+    balance: Balance | None
 
 
 class Trials:
@@ -70,6 +73,7 @@ class Trials:
         self._roles: dict[Hashable, Roles] = {}
         self._features: dict[Hashable, FeatureSet] = {}
         self._parts: dict[Hashable, dict[str, Part]] = {}
+        self._balances: dict[Hashable, Balance | None] = {}
         self._begun: dict[Hashable, tuple[torch.Tensor, int]] = {}
         self._judge: Judge = judge
 
@@ -142,7 +146,15 @@ class Trials:
         if recipe.train.optimizer == "lbfgs":
             require_solvable(head)
         parts = self._parts_of(recipe, str(head.reads))
-        return _Ready(trial, recipe, head, parts)
+        return _Ready(trial, recipe, head, parts, self._balance(recipe))
+
+    def _balance(self, recipe: Recipe) -> Balance | None:
+        """The trial's sampler; the same one for trials with the same images, which then have them in the same order."""
+        about = (recipe.balance, recipe.data, recipe.train.seed, recipe.train.mode, recipe.train.refit)
+        key = json.dumps([one if isinstance(one, int | str) else one.model_dump(mode="json") for one in about])
+        if key not in self._balances:
+            self._balances[key] = balance_of(recipe, self.index, self.roles(recipe))
+        return self._balances[key]
 
     def _head(self, recipe: Recipe) -> nn.Module:
         """The untrained head that ``make_tagger`` would give after ``set_seed``, without the backbone each time."""
@@ -216,7 +228,7 @@ class Trials:
             return
         folds_N = folds_of(ready.parts, self.index, self.roles(ready.recipe), ready.recipe)
         set_seed(ready.recipe.train.seed)
-        chosen = fit_head(ready.head, ready.parts, ready.recipe, folds_N, Silent(), self._judge)
+        chosen = fit_head(ready.head, ready.parts, ready.recipe, folds_N, Silent(), ready.balance, self._judge)
         self._keep(ready, chosen, time.monotonic() - started, 1)
 
     def _end_to_end(self, trial: Trial) -> None:
@@ -263,7 +275,7 @@ class Trials:
 
 def _fit_of(ready: _Ready) -> Fit:
     given, parts = ready.recipe.train, ready.parts
-    how = head_loop(ready.recipe, parts)
+    how = head_loop(ready.recipe, parts, ready.balance)
     return Fit(ready.head, parts["train"], parts["choose"], given.weight_decay, how, given.refit)
 
 
