@@ -11,7 +11,7 @@ from cotag.errors import SettingError
 from cotag.models.heads.linear import LinearHead
 from cotag.recipe import Recipe
 from cotag.run.checks import check_recipe
-from cotag.run.losses import head_criteria, label_counts, require_loss, whole_criterion
+from cotag.run.losses import as_taught, head_criteria, label_counts, require_loss, whole_criterion
 from cotag.training.features import FeatureSet
 from cotag.training.head_fit import CachedHead, Part
 from cotag.training.label_counts import LabelCounts
@@ -84,6 +84,23 @@ def test_on_features_each_fit_counts_its_own_images_and_none_changes_what_is_inf
     torch.testing.assert_close(found.loss.weights_K, torch.tensor([1.0, 1.2, 1.2]))
     wanted = (counts.known_K - counts.present_K) / counts.present_K
     torch.testing.assert_close(found.loss.positive_weights_K, torch.from_numpy(wanted).float())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "absent"),
+    [
+        ([], False),
+        (["train.loss_args={infrequent_weight: 1.2}"], False),
+        (["train.loss=zlpr"], False),
+        (["train.loss=assume_negative"], True),
+        (["train.loss=hill"], True),
+        (["train.loss=hill", "train.loss_args.unknown=left_out"], False),
+    ],
+)
+def test_training_begins_at_the_base_rate_of_what_the_loss_teaches(overrides: list[str], absent: bool) -> None:
+    targets = np.array([[1, -1, 0], [-1, 1, 0]], dtype=np.int8)
+    wanted = [[1, 0, 0], [0, 1, 0]] if absent else targets.tolist()
+    assert as_taught(recipe(*overrides), targets).tolist() == wanted
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

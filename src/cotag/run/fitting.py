@@ -23,7 +23,7 @@ from cotag.registry import OPTIMIZERS, SCHEDULES
 from cotag.run.balance import balance_of, held_of
 from cotag.run.checks import fold_count
 from cotag.run.folder import RunFolder
-from cotag.run.losses import head_criteria, whole_criterion
+from cotag.run.losses import as_taught, head_criteria, whole_criterion
 from cotag.run.roles import FOLDS, require_positives
 from cotag.run.views import features_of
 from cotag.training.checkpoint import Checkpoints
@@ -165,7 +165,7 @@ def fit_head(
     if given.optimizer == "lbfgs":
         how = Solver(given.weight_decay, given.choose_by, given.refit, given.epochs, folds_N)
         return solve_head(head, train, choose, how, judge)
-    start_at_base_rate(head, train.targets_NK)
+    start_at_base_rate(head, as_taught(recipe, train.targets_NK))
     loop = head_loop(recipe, parts, balance)
     return descend_head(head, train, choose, given.weight_decay, judge, loop, given.refit, progress)
 
@@ -217,7 +217,7 @@ def fit_end_to_end(
     if given.norm_statistics == "batch" and recipe.model.weights != "none" and are_folded(tagger.backbone):
         progress.say("the weights' batch norms hold no statistics (they were folded): set train.norm_statistics=frozen")
     if not resume:
-        start_at_base_rate(tagger.head, index.targets(roles.train, recipe.data.difficult))
+        start_at_base_rate(tagger.head, as_taught(recipe, index.targets(roles.train, recipe.data.difficult)))
     tagger.to(memory_format=torch.channels_last)
     decay = _number(given.weight_decay)
     groups = parameter_groups(tagger, given.learning_rate, given.backbone_rate, decay, given.layer_decay)

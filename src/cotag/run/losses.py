@@ -14,7 +14,7 @@ from cotag.recipe import Recipe
 from cotag.recipe_settings import TrainSettings
 from cotag.registry import LOSSES
 from cotag.run.training_counts import training_roles
-from cotag.training.criterion import Criterion
+from cotag.training.criterion import Criterion, takes_unknown
 from cotag.training.head_fit import Part
 from cotag.training.label_counts import LabelCounts
 from cotag.types.frequency import infrequent_labels
@@ -70,6 +70,14 @@ def whole_criterion(recipe: Recipe, model: nn.Module, index: Index, rows: np.nda
     counts = label_counts(index, rows, recipe)
     loss = _loss(recipe.train, counts, infrequent_labels(counts.present_K, recipe.balance.infrequent))
     return Criterion(loss, recipe.train.l1, model.parameters())
+
+
+def as_taught(recipe: Recipe, targets_NK: np.ndarray) -> np.ndarray:
+    """Targets int8 (N, K) as the recipe's loss has them learned: unknown ones are absent where it takes them."""
+    counts = LabelCounts.of(targets_NK)
+    # Which labels are infrequent does not matter here, only that some are where the loss asks for some.
+    loss = _loss(recipe.train, counts, np.ones(len(counts.present_K), dtype=bool))
+    return np.maximum(targets_NK, 0) if takes_unknown(loss) else targets_NK
 
 
 def label_counts(index: Index, rows: np.ndarray, recipe: Recipe) -> LabelCounts:

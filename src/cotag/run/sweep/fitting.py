@@ -25,7 +25,7 @@ from cotag.run.balance import balance_of
 from cotag.run.checks import check_recipe
 from cotag.run.fitting import fit_end_to_end, fit_head, folds_of, head_loop, judge, parts_of, start_at_base_rate
 from cotag.run.folder import RunFolder
-from cotag.run.losses import require_loss
+from cotag.run.losses import as_taught, require_loss
 from cotag.run.model import label_knowledge, make_tagger
 from cotag.run.sweep.folder import Record, SweepFolder, Trial
 from cotag.run.views import features_of, views_of
@@ -211,7 +211,7 @@ class Trials:
     def _together(self, group: Sequence[_Ready], task: Task) -> None:
         started = time.monotonic()
         for ready in group:
-            start_at_base_rate(ready.head, ready.parts["train"].targets_NK)
+            start_at_base_rate(ready.head, as_taught(ready.recipe, ready.parts["train"].targets_NK))
         found = fit_together([_fit_of(ready) for ready in group], self._judge, Silent())
         seconds = (time.monotonic() - started) / len(group)
         for ready, chosen in zip(group, found, strict=True):
