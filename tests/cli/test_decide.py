@@ -50,6 +50,9 @@ def test_it_says_the_honest_value_and_the_gap(cotag: Callable, scores: Path) -> 
         ["macro_F1", "--shrinkage", "0"],
         ["mR@2"],
         ["mR@2", "--rule", "group_offset", "--infrequent", "yak", "--infrequent", "owl"],
+        ["mR@2", "--rule", "group_multiplier"],
+        ["mR@2", "--rule", "group_multiplier", "--multiplier", "1.2", "--infrequent", "yak"],
+        ["mR@2", "--rule", "label_multipliers", "--shrinkage", "3"],
         ["OF1", "--rule", "top_k_and_threshold", "--k", "2"],
         ["precision", "--at-least", "0.8"],
         ["cost", "--false-negative", "5", "--folds", "3", "--seed", "7"],
@@ -63,6 +66,28 @@ def test_every_objective_and_rule(cotag: Callable, scores: Path, tmp_path: Path,
     assert json.loads((tmp_path / "decision.json").read_text()) == found["decision"]
     assert ("bound" in found["naive"]) == (options[0] == "precision")
     assert cotag("decide", scores, "--objective", *options).code == 0
+
+
+def test_mean_recall_after_multipliers_is_what_evaluate_and_compare_say(
+    cotag: Callable, scores: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "decision.json"
+    options = ("--objective", "mR@1", "--rule", "group_multiplier", "--infrequent", "yak", "--infrequent", "owl")
+    fitted = json.loads(cotag("decide", scores, *options, "--out", out, "--json").out)
+    judge = ("evaluate", scores, "--k", "1", "--json", "--no-intervals")
+    with_it, without = (json.loads(cotag(*judge, *more).out)["metrics"] for more in (("--decision", out), ()))
+    assert fitted["naive"]["value"] == pytest.approx(with_it["mR@1"])
+    assert with_it["mR@1"] == pytest.approx(with_it["CR"])
+    assert with_it["mR@1"] > without["mR@1"]
+    copy = tmp_path / "copy.parquet"
+    shutil.copy(scores, copy)
+    # The k of a comparison is 3: the same decision with 3 places.
+    three = json.loads(out.read_text()) | {"k": 3}
+    out.write_text(json.dumps(three))
+    compared = cotag("compare", scores, copy, "--metric", "mR@3", "--decision", out, "--json")
+    wanted = json.loads(cotag("evaluate", scores, "--decision", out, "--json", "--no-intervals").out)["metrics"]
+    assert json.loads(compared.out)["baseline_value"] == pytest.approx(wanted["mR@3"])
+    assert "of 2 of 4 labels were multiplied" in json.loads(compared.out)["protocol"]
 
 
 def test_a_model_decides_by_it(cotag: Callable, run: Path, pictures: Path) -> None:
@@ -107,6 +132,10 @@ def test_a_changed_label_space_of_the_model_is_refused(cotag: Callable, run: Pat
         (["CF1", "--false-negative", "2"], "objective CF1 has no costs"),
         (["cost", "--false-negative", "-1"], "costs 1 and -1"),
         (["CF1", "--folds", "1000"], "150 images cannot be put into 1000 folds"),
+        (["mR@3", "--rule", "group_multiplier", "--multiplier", "0"], "multiplier = 0: give a number above 0"),
+        (["mR@3", "--rule", "group_multiplier", "--multiplier", "-1"], "multiplier = -1: give a number above 0"),
+        (["mR@3", "--multiplier", "2"], "rule label_offsets takes no multiplier"),
+        (["mR@3", "--evaluated-only"], "and all of these labels are evaluated; leave it out"),
         (["CF1", "--rule", "top"], "rule 'top' is not known; did you mean top_k"),
     ],
 )

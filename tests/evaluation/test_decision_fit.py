@@ -11,7 +11,7 @@ import pytest
 from cotag.errors import LabelSpaceError, SettingError
 from cotag.evaluation.cross_fit import cross_fit
 from cotag.evaluation.decision import Decision, highest, logits_of
-from cotag.evaluation.decision_fit import SHRINKAGE, DecisionFit, totals
+from cotag.evaluation.decision_fit import ADJUSTING_RULES, SHRINKAGE, DecisionFit, totals
 from cotag.evaluation.metrics import evaluate
 from cotag.evaluation.objective import Objective
 from cotag.evaluation.offset_fit import fit_group_offset, fit_label_offsets
@@ -248,14 +248,124 @@ def test_few_positives_are_shrunk_toward_the_group_and_none_take_its_value() -> 
 def test_offsets_are_shrunk_toward_that_of_the_infrequent() -> None:
     scores = drawn(8, 80, 4)
     how = {"objective": Objective("mR"), "k": 1, "infrequent": ("l2", "l3")}
-    group = DecisionFit(rule="group_offset", **how).fit(scores).logit_offsets
-    near = DecisionFit(rule="label_offsets", shrinkage=1e9, **how).fit(scores).logit_offsets
-    free = DecisionFit(rule="label_offsets", shrinkage=0, **how).fit(scores).logit_offsets
+    group = DecisionFit(rule="group_offset", **how).fit(scores).adjustment
+    near = DecisionFit(rule="label_offsets", shrinkage=1e9, **how).fit(scores).adjustment
+    free = DecisionFit(rule="label_offsets", shrinkage=0, **how).fit(scores).adjustment
     assert group is not None
-    assert group[:2] == (0.0, 0.0)
-    assert group[2] == group[3] != 0
-    assert near == pytest.approx(group, abs=1e-6)
-    assert free != pytest.approx(group, abs=1e-6)
+    assert near is not None
+    assert free is not None
+    assert group.values[:2] == (0.0, 0.0)
+    assert group.values[2] == group.values[3] != 0
+    assert near.values == pytest.approx(group.values, abs=1e-6)
+    assert free.values != pytest.approx(group.values, abs=1e-6)
+
+
+def multiplied(scores: Scores, factors: list[float], k: int) -> np.ndarray:
+    """Which labels are among the k highest products, of equal ones the first; image by image."""
+    found = []
+    for row in scores.probabilities().astype(np.float64).tolist():
+        products = [p * m for p, m in zip(row, factors, strict=True)]
+        order = sorted(range(len(row)), key=lambda label: (-products[label], label))
+        found.append([label in order[:k] for label in range(len(row))])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("objective", [Objective("mR"), Objective("CF1"), Objective("OF1")], ids=lambda o: o.name)
+@pytest.mark.parametrize("members", [(0,), (1, 3), (0, 1, 2)])
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["logit", "probability"])
+def test_a_group_multiplier_is_the_best_of_all(
+    objective: Objective, members: tuple[int, ...], k: int, kind: str
+) -> None:
+    """Against every product at which something changes, and between."""
+    for seed in SEEDS[:4]:
+        scores = drawn(seed, 9, 4, kind)
+        # Without ties between products, of which a product and a sum of logarithms might round differently.
+        noise = 1 + 1e-3 * np.random.default_rng(seed).random(scores.scores_NK.shape)
+        scores = Scores(scores.ids, scores.scores_NK * noise / 1.01, scores.targets_NK, kind, scores.label_space)
+        p_NK = scores.probabilities()
+        ratios = sorted(
+            {row[b] / row[a] for row in p_NK.tolist() for a in members for b in set(range(4)) - set(members)}
+        )
+        tried = [1.0, ratios[0] / 2, ratios[-1] * 2, *((a * b) ** 0.5 for a, b in itertools.pairwise(ratios))]
+        wanted = best(
+            [
+                slow_value(multiplied(scores, [m if n in members else 1.0 for n in range(4)], k), scores, objective)
+                for m in tried
+            ]
+        )
+        how = DecisionFit(objective, "group_multiplier", k, infrequent=tuple(f"l{n}" for n in members))
+        decision = how.fit(scores)
+        assert decision.adjustment is not None
+        assert decision.adjustment.scale == "multipliers"
+        given = decision.apply(scores)
+        assert slow_value(given, scores, objective)[0] == pytest.approx(wanted, abs=1e-9)
+        assert np.array_equal(given, multiplied(scores, list(decision.adjustment.values), k))
+
+
+def test_multipliers_are_of_the_infrequent_labels_alone_and_shrunk_toward_theirs() -> None:
+    scores = drawn(8, 80, 4)
+    how = {"objective": Objective("mR"), "k": 1, "infrequent": ("l2", "l3")}
+    group = DecisionFit(rule="group_multiplier", **how).fit(scores).adjustment
+    near = DecisionFit(rule="label_multipliers", shrinkage=1e9, **how).fit(scores).adjustment
+    free = DecisionFit(rule="label_multipliers", shrinkage=0, **how).fit(scores).adjustment
+    assert group is not None
+    assert near is not None
+    assert free is not None
+    assert group.values[:2] == (1.0, 1.0)
+    assert group.values[2] == group.values[3] != 1
+    assert near.values == pytest.approx(group.values, rel=1e-6)
+    assert free.values != pytest.approx(group.values, rel=1e-6)
+
+
+def test_a_multiplier_that_is_given_is_taken_as_it_is() -> None:
+    scores = drawn(3, 40, 4)
+    positives = (scores.targets_NK == 1).sum(0)
+    decision = DecisionFit(Objective("mR"), "group_multiplier", 2, multiplier=1.2).fit(scores)
+    assert decision.adjustment is not None
+    fewest = set(np.argsort(positives, kind="stable")[:2].tolist())
+    assert decision.adjustment.values == tuple(1.2 if label in fewest else 1.0 for label in range(4))
+    assert not decision.fitted
+
+
+# Labels that a data set does not evaluate
+
+
+def with_vague(scores: Scores, groups: tuple[str, ...] = ("not evaluated", "x", "x", "not evaluated")) -> Scores:
+    space = LabelSpace(scores.label_space.names, groups=groups)
+    return Scores(scores.ids, scores.scores_NK, scores.targets_NK, scores.kind, space)
+
+
+RULES_WITH_K = {"top_k": 2, "top_k_and_threshold": 2, "group_multiplier": 2, "label_offsets": 2, "threshold": None}
+
+
+@pytest.mark.parametrize("rule", list(RULES_WITH_K))
+def test_evaluated_only_fits_the_evaluated_labels_and_never_gives_the_others(rule: str) -> None:
+    scores = with_vague(drawn(5, 60, 4))
+    some = scores.of_labels(np.array([False, True, True, False]))
+    k = RULES_WITH_K[rule]
+    decision = DecisionFit(Objective("CF1"), rule, k, evaluated_only=True).fit(scores)
+    alone = DecisionFit(Objective("CF1"), rule, k).fit(some)
+    assert decision.excluded == ("l0", "l3")
+    assert decision.label_space == scores.label_space
+    given = decision.apply(scores)
+    assert not given[:, [0, 3]].any()
+    assert np.array_equal(given[:, [1, 2]], alone.apply(some))
+    assert Decision.from_json(decision.to_json(), scores.label_space).apply(scores).tolist() == given.tolist()
+    found, same = (
+        cross_fit(one, DecisionFit(Objective("CF1"), rule, k, evaluated_only=only), resamples=20)
+        for one, only in ((scores, True), (some, False))
+    )
+    assert found.cross_fitted.value == same.cross_fitted.value
+    assert found.naive.value == same.naive.value
+    assert found.plain["top 3"].value == same.plain["top 3"].value
+
+
+@pytest.mark.parametrize(("groups", "which"), [(("x",) * 4, "all"), (("not evaluated",) * 4, "none")])
+def test_evaluated_only_needs_labels_that_are_evaluated_and_others(groups: tuple[str, ...], which: str) -> None:
+    scores = with_vague(drawn(5, 20, 4), groups)
+    with pytest.raises(SettingError, match=f"and {which} of these labels are evaluated; leave it out"):
+        DecisionFit(Objective("mR"), "top_k", 3, evaluated_only=True).fit(scores)
 
 
 # What is at the edge
@@ -286,7 +396,7 @@ def test_every_edge_is_decided(name: str, rule: str) -> None:
 
 
 @pytest.mark.parametrize("name", EDGES)
-@pytest.mark.parametrize("rule", ["group_offset", "label_offsets"])
+@pytest.mark.parametrize("rule", list(ADJUSTING_RULES))
 def test_every_edge_is_ranked(name: str, rule: str) -> None:
     for objective in (*OBJECTIVES, Objective("mR")):
         given = DecisionFit(objective, rule, k=2).fit(EDGES[name]).apply(EDGES[name])
@@ -324,6 +434,11 @@ def test_nothing_to_fit_on_is_refused() -> None:
         ({"rule": "threshold", "shrinkage": 3.0}, "rule threshold shrinks nothing"),
         ({"shrinkage": -1.0}, "shrinkage = -1.0"),
         ({"infrequent": ("l0",)}, "has no infrequent labels"),
+        ({"multiplier": 1.2}, "rule label_thresholds takes no multiplier"),
+        ({"rule": "label_multipliers", "k": 3, "multiplier": 1.2}, "rule label_multipliers takes no multiplier"),
+        ({"rule": "group_multiplier", "k": 3, "multiplier": 0.0}, "multiplier = 0: give a number above 0"),
+        ({"rule": "group_multiplier", "k": 3, "multiplier": -1.5}, "multiplier = -1.5: give a number above 0"),
+        ({"rule": "group_multiplier"}, "rule group_multiplier needs k"),
         ({"objective": Objective("mR"), "rule": "label_thresholds"}, "objective mR@k goes with"),
     ],
 )

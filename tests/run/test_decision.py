@@ -24,6 +24,7 @@ RULES = {
     "label_thresholds": DecisionFit(Objective("CF1"), "label_thresholds"),
     "top_k": DecisionFit(Objective("OF1"), "top_k"),
     "label_offsets": DecisionFit(Objective("mR"), "label_offsets", 1),
+    "group_multiplier": DecisionFit(Objective("mR"), "group_multiplier", 1),
     "top_k_and_threshold": DecisionFit(Objective("OF1"), "top_k_and_threshold", 2),
 }
 
@@ -60,7 +61,9 @@ def test_what_is_carried_over_gives_the_same_labels(rule: str, first: str | None
     fitted = RULES[rule].fit(before.apply(scores) if before else scores)
     found = carried_over(fitted, before, after)
     moved = {first, method} <= {None, "temperature", "platt"} and rule == "label_thresholds"
-    assert (found is not None) == (moved or first == method or {first, method} <= {None, "temperature"})
+    # Of probabilities that are multiplied, no change of the logits keeps the order.
+    scaled = {first, method} <= {None, "temperature"} and rule != "group_multiplier"
+    assert (found is not None) == (moved or first == method or scaled)
     if found is None:
         return
     for given in (scores, other):
@@ -72,7 +75,9 @@ def test_what_is_carried_over_gives_the_same_labels(rule: str, first: str | None
 
 
 def test_a_rule_that_was_declared_stays() -> None:
-    for decision in (Decision(), Decision("threshold", 0.3), Decision("top_k", k=2)):
+    given = DecisionFit(Objective("mR"), "group_multiplier", 2, multiplier=1.2).fit(make())
+    never = Decision("top_k", k=1, label_space=SPACE, excluded=("owl",))
+    for decision in (Decision(), Decision("threshold", 0.3), Decision("top_k", k=2), given, never):
         assert carried_over(decision, None, fit_calibration(make(), "isotonic")) is decision
 
 

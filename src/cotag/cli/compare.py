@@ -43,11 +43,11 @@ def compare(
     places = decision or []
     if len(places) not in (0, 1, len(scores)):
         raise SettingError(f"--decision stands {len(places)} times for {len(scores)} SCORES; give it once, or for each")
-    if places and not _decided(metric, protocol):
-        raise SettingError(f"--decision changes nothing about {metric}; leave it out, or give --metric CF1 or the like")
     named, decisions = {path: Scores.load(path) for path in scores}, {}
     for path, place in zip(scores, places * len(scores) if len(places) == 1 else places, strict=False):
         named[path], decisions[path] = with_decision(place, named[path], TerminalProgress().say)
+    if places and not _decided(metric, protocol, any(given.reorders for given in decisions.values())):
+        raise SettingError(f"--decision changes nothing about {metric}; leave it out, or give --metric CF1 or the like")
     found = compare_scores(named, metric, baseline, decisions, protocol, resamples, seed)
     if as_json:
         print_json(found.to_json())
@@ -55,10 +55,11 @@ def compare(
     print_sections([found.section()])
 
 
-def _decided(metric: str, protocol: str) -> bool:
-    """Whether a number depends on how labels are given; mAP and what is found of the k highest do not."""
+def _decided(metric: str, protocol: str, reordered: bool) -> bool:
+    """Whether a number depends on how labels are given; mAP does not, and the k highest only where they change."""
     from cotag.evaluation.protocols import protocol_of
     from cotag.evaluation.resampled import RATES
 
-    at_k = protocol_of(protocol).top_k_rule == "score_and_threshold" and metric.partition("@")[0] in RATES
-    return metric in RATES or at_k
+    name, _, k = metric.partition("@")
+    at_k = protocol_of(protocol).top_k_rule == "score_and_threshold" and name in RATES
+    return metric in RATES or at_k or (reordered and bool(k))

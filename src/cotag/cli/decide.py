@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from cotag.types.section import Section
 
 
-RULES = "threshold, label_thresholds, top_k, top_k_and_threshold, group_offset or label_offsets."
+RULES = (
+    "threshold, label_thresholds, top_k, top_k_and_threshold; offsets of logits or multipliers of probabilities: "
+    "group_offset, group_multiplier, label_offsets, label_multipliers."
+)
 USUAL = "[default: label_thresholds; label_offsets for mR@K]"
 SHRUNK = "A label with n positives weighs n / (n + N0) against its group. [default: 10]"
 
@@ -34,7 +37,16 @@ MissCost = Annotated[float, typer.Option("--false-negative", metavar="COST", hel
 Shrinkage = Annotated[float | None, typer.Option("--shrinkage", metavar="N0", help=SHRUNK)]
 Infrequent = Annotated[
     list[str] | None,
-    typer.Option("--infrequent", metavar="LABEL", help="A label that offset rules count as infrequent; repeatable."),
+    typer.Option(
+        "--infrequent", metavar="LABEL", help="A label that offsets and multipliers count as infrequent; repeatable."
+    ),
+]
+Multiplier = Annotated[
+    float | None,
+    typer.Option("--multiplier", metavar="M", help="Of infrequent labels' probabilities; fitted if not given."),
+]
+EvaluatedOnly = Annotated[
+    bool, typer.Option("--evaluated-only", help="Never give labels that the data set does not evaluate.")
 ]
 Model = Annotated[
     str | None, typer.Option("--model", metavar="RUN", help="Save it in this model, for predict and evaluate.")
@@ -51,6 +63,8 @@ def decide(
     false_negative: MissCost = 1.0,
     shrinkage: Shrinkage = None,
     infrequent: Infrequent = None,
+    multiplier: Multiplier = None,
+    evaluated_only: EvaluatedOnly = False,
     folds: Annotated[int, typer.Option(metavar="N", help="Folds of the cross-fitting.")] = 5,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the folds and the bootstrap.")] = 0,
     model: Model = None,
@@ -78,7 +92,8 @@ def decide(
         raise SettingError(f"--objective {objective} with --k {k}: leave --k out")
     wanted = Objective(name, at_least, false_positive, false_negative)
     rule = rule or ("label_offsets" if name == "mR" else "label_thresholds")
-    how = DecisionFit(wanted, rule, at_k if k is None else k, shrinkage, tuple(infrequent or ()))
+    at_k = at_k if k is None else k
+    how = DecisionFit(wanted, rule, at_k, shrinkage, tuple(infrequent or ()), multiplier, evaluated_only)
     given = Scores.load(scores)
     if model:
         given = as_model_gives(model, given, TerminalProgress().say)

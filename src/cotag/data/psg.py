@@ -14,7 +14,7 @@ from cotag.data.references import best_folder, images_folder, inside
 from cotag.data.sources import PathLike, Source, column, entries, load_json, no_collection, short
 from cotag.errors import DataError, FormatError, listing
 from cotag.types.index import Index
-from cotag.types.labels import LabelSpace
+from cotag.types.labels import NOT_EVALUATED, LabelSpace
 
 KEYS = ("data", "predicate_classes")
 SPLITS = ("train", "val", "test")
@@ -93,7 +93,7 @@ def _predicates(value: dict[str, Any], path: Path) -> LabelSpace:
     if not isinstance(value.get("predicate_classes"), list):
         raise FormatError(f"{path}: has no list 'predicate_classes'; expected {' and '.join(map(repr, KEYS))}")
     names = [str(name).strip() for name in value["predicate_classes"]]
-    groups = tuple("not evaluated" if name in VAGUE else "evaluated" for name in names)
+    groups = tuple(NOT_EVALUATED if name in VAGUE else "evaluated" for name in names)
     return space_of(path, names, source_ids=tuple(range(len(names))), groups=groups)
 
 

@@ -144,7 +144,7 @@ def compare(
     tested = zip(others, by, tested_differences(by, swapped, level), strict=True)
     differences = [Difference(name, value[name], difference, *found) for name, difference, found in tested]
     said = list(dict.fromkeys(describe_given(decisions.get(name), protocol) for name in matched))
-    told_as = protocol.describe() + (f"; {' / '.join(said)}" if metric in RATES else "")
+    told_as = protocol.describe() + (f"; {' / '.join(said)}" if metric in RATES or "@" in metric else "")
     method = _method(resamples, seed, level, len(others))
     return Comparison(metric, told_as, method, baseline, value[baseline], len(first), differences)
 

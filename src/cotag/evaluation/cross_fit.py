@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,9 +97,11 @@ def cross_fit(scores: Scores, how: DecisionFit, folds: int = 5, seed: int = 0, r
         SettingError: there are fewer images than folds, or nothing to fit on.
     """
     decision = how.fit(scores)
-    given = {"naive": decision.apply(scores), "cross_fitted": decide_out_of_fold(scores, how, folds, seed)}
-    given.update({name: plain.apply(scores) for name, plain in PLAIN.items()})
-    reached = _values(given, scores, how.objective, resamples, seed)
+    # Labels that are not evaluated count in no value either.
+    part, inner = how.part(scores), replace(how, evaluated_only=False)
+    given = {"naive": inner.fit(part).apply(part), "cross_fitted": decide_out_of_fold(part, inner, folds, seed)}
+    given.update({name: plain.apply(part) for name, plain in PLAIN.items()})
+    reached = _values(given, part, how.objective, resamples, seed)
     plain = {name: reached[name] for name in PLAIN}
     return CrossFit(decision, how.objective, reached["naive"], reached["cross_fitted"], plain)
 

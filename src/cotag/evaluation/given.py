@@ -18,11 +18,35 @@ def given_labels(scores: Scores, decision: Decision | None, protocol: Protocol) 
             those of the k highest that are over the threshold asks the decision for the latter.
     """
     if decision is None and _top_alone(protocol):
-        return _top(scores, protocol)
+        return highest_labels(scores, None, protocol)
     given_NK = (decision or Decision()).apply(scores)
     if protocol.top_k is not None and not _top_alone(protocol):
-        given_NK &= _top(scores, protocol)
+        given_NK &= highest_labels(scores, decision, protocol)
     return given_NK
+
+
+def highest_labels(scores: Scores, decision: Decision | None, protocol: Protocol, k: int | None = None) -> np.ndarray:
+    """The k highest labels of each image among those that the protocol judges; bool (N, K).
+
+    Args:
+        decision: whose order of the labels counts, where it has one of its own (offsets, multipliers).
+        k: the protocol's where not given.
+    """
+    ranked_NK, kept_K = order_of(scores, decision), protocol.kept(scores.label_space)
+    if protocol.unknown == "skip":
+        ranked_NK = lower_unknown(ranked_NK, scores.targets_NK)
+    columns = np.flatnonzero(kept_K)
+    k = k or protocol.top_k
+    assert k is not None
+    found_NK = np.zeros(ranked_NK.shape, dtype=bool)
+    places = top_labels(ranked_NK if kept_K.all() else ranked_NK[:, columns], k)
+    np.put_along_axis(found_NK, columns[places], True, axis=1)
+    return found_NK
+
+
+def order_of(scores: Scores, decision: Decision | None) -> np.ndarray:
+    """What the labels of an image are ranked by; finite, (N, K)."""
+    return scores.scores_NK if decision is None else decision.order(scores)
 
 
 def describe_given(decision: Decision | None, protocol: Protocol) -> str:
@@ -48,13 +72,3 @@ def label_thresholds(decision: Decision | None, protocol: Protocol, names: tuple
 
 def _top_alone(protocol: Protocol) -> bool:
     return protocol.top_k is not None and protocol.top_k_rule == "score"
-
-
-def _top(scores: Scores, protocol: Protocol) -> np.ndarray:
-    assert protocol.top_k is not None
-    scores_NK = scores.scores_NK
-    if protocol.unknown == "skip":
-        scores_NK = lower_unknown(scores_NK, scores.targets_NK)
-    given_NK = np.zeros(scores_NK.shape, dtype=bool)
-    np.put_along_axis(given_NK, top_labels(scores_NK, protocol.top_k), True, axis=1)
-    return given_NK

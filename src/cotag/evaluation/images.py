@@ -18,6 +18,8 @@ CELLS = 2**18
 
 # (first, last) -> which labels are given to these images; bool (last - first, K)
 Given = Callable[[int, int], np.ndarray]
+# (first, last) -> what the labels of these images are ranked by; finite, (last - first, K)
+Order = Callable[[int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class ImageMeasures:
     ranking: Ranking
 
 
-def measure_images(scores_NK: np.ndarray, targets: Targets, given: Given, protocol: Protocol, k: int) -> ImageMeasures:
+def measure_images(
+    scores_NK: np.ndarray, targets: Targets, given: Given, protocol: Protocol, k: int, order: Order | None = None
+) -> ImageMeasures:
     """Count the labels that are given, in chunks of images.
 
     Args:
@@ -67,6 +71,7 @@ def measure_images(scores_NK: np.ndarray, targets: Targets, given: Given, protoc
         given: the labels that are given to the images ``first`` to ``last - 1``.
         protocol: how unknown targets count, and the rule for the k highest labels.
         k: 1 or more.
+        order: what the k highest are found by, where a decision ranks labels by more than their scores.
 
     Raises:
         ScoresError: shapes that differ, or scores of a type that loses ranks.
@@ -78,7 +83,8 @@ def measure_images(scores_NK: np.ndarray, targets: Targets, given: Given, protoc
     def of_chunk(first: int) -> ImageMeasures:
         last = min(samples, first + step)
         scores_BK, targets_BK = np.asarray(scores_NK[first:last]), targets.rows(first, last)
-        found = _measure(scores_BK, targets_BK, given(first, last), protocol, k)
+        order_BK = scores_BK if order is None else order(first, last)
+        found = _measure(scores_BK, targets_BK, given(first, last), order_BK, protocol, k)
         release(scores_NK)
         return found
 
@@ -94,12 +100,17 @@ def measure_images(scores_NK: np.ndarray, targets: Targets, given: Given, protoc
 
 
 def _measure(
-    scores_BK: np.ndarray, targets_BK: np.ndarray, given_BK: np.ndarray, protocol: Protocol, k: int
+    scores_BK: np.ndarray,
+    targets_BK: np.ndarray,
+    given_BK: np.ndarray,
+    ranked_BK: np.ndarray,
+    protocol: Protocol,
+    k: int,
 ) -> ImageMeasures:
     images, labels = scores_BK.shape
-    positive_BK, counted_BK, ranked_BK = targets_BK == 1, None, scores_BK
+    positive_BK, counted_BK = targets_BK == 1, None
     if protocol.unknown == "skip" and targets_BK.min(initial=0) < 0:
-        ranked_BK, counted_BK = lower_unknown(scores_BK, targets_BK), targets_BK >= 0
+        ranked_BK, counted_BK = lower_unknown(ranked_BK, targets_BK), targets_BK >= 0
         given_BK = given_BK & counted_BK
     # Places in the chunk laid out flat, by which numpy picks faster than by row and column.
     top = top_labels(ranked_BK, k) + np.arange(images)[:, None] * labels

@@ -12,7 +12,7 @@ from cotag.errors import ScoresError, SettingError, listing
 from cotag.evaluation.average_precision import VARIANTS, ranked
 from cotag.evaluation.calibration_error import brier_score, expected_calibration_error, sigmoid
 from cotag.evaluation.columns import map_labels
-from cotag.evaluation.images import Given, ImageMeasures, measure_images
+from cotag.evaluation.images import Given, ImageMeasures, Order, measure_images
 from cotag.evaluation.precision_recall import label_rates, mean_recall, precision_recall_f1
 from cotag.evaluation.protocols import Protocol
 from cotag.evaluation.targets import Targets
@@ -52,12 +52,13 @@ class Report:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Scores of N images and K labels beside their targets, dense or sparse."""
+    """Scores of N images and K labels beside their targets, dense or sparse; and what ranks them, if not they do."""
 
     scores_NK: np.ndarray
     targets: Targets
     kind: str
     label_space: LabelSpace
+    order: Order | None = None
 
 
 class Columns:
@@ -116,7 +117,7 @@ def judge(
         raise SettingError(f"k = {k}: {allowed}")
     columns = Columns(subject, protocol)
     _refuse_absent(columns, subject.label_space, protocol)
-    images = measure_images(subject.scores_NK, subject.targets, given, protocol, k)
+    images = measure_images(subject.scores_NK, subject.targets, given, protocol, k, subject.order)
     metrics = {**_of_labels(columns, groups), **_of_counts(images, protocol, k), **_of_images(images)}
     metrics.update(ECE=_mean(columns.ece_K), Brier=_mean(columns.brier_K))
     told = f"; {groups.told}" if groups else ""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from cotag.errors import SettingError, suggestion
+import numpy as np
+
+from cotag.errors import LabelSpaceError, SettingError, suggestion
+from cotag.types.labels import NOT_EVALUATED, LabelSpace
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "average_precision": ("exact", "voc07", "voc_envelope"),
@@ -14,6 +17,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "no_positives": ("skip", "zero", "error"),
     "unknown": ("skip", "negative"),
     "class_f1": ("harmonic", "mean"),
+    "labels": ("all", "evaluated"),
 }
 
 
@@ -34,6 +38,8 @@ class Protocol:
         unknown: unknown targets in precision, recall, F1, Hamming loss, subset accuracy: ``skip`` (they then
             take no place among the k highest) or ``negative``.
         class_f1: CF1 is the ``harmonic`` mean of CP and CR, or the ``mean`` of the labels' own F1.
+        labels: ``all``, or the ``evaluated`` ones: labels of the group ``not evaluated`` are left out of everything,
+            and take no place among the k highest.
 
     Raises:
         SettingError: a value that an option does not have.
@@ -47,6 +53,7 @@ class Protocol:
     no_positives: str = "skip"
     unknown: str = "skip"
     class_f1: str = "harmonic"
+    labels: str = "all"
 
     def __post_init__(self) -> None:
         for option, allowed in OPTIONS.items():
@@ -71,6 +78,19 @@ class Protocol:
         told = ", ".join(f"{option} = {value}" for option, value in options.items())
         return replace(self, name=f"{self.name} with {told}", **options)  # type: ignore[arg-type]
 
+    def kept(self, label_space: LabelSpace) -> np.ndarray:
+        """Which labels it judges; bool (K,).
+
+        Raises:
+            LabelSpaceError: none.
+        """
+        if self.labels == "all":
+            return np.ones(len(label_space), dtype=bool)
+        kept_K = label_space.evaluated
+        if not kept_K.any():
+            raise LabelSpaceError(f"protocol {self.name}: all labels are of the group {NOT_EVALUATED!r}; none is left")
+        return kept_K
+
     def describe(self) -> str:
         """The name and all options in words."""
         absent = {"skip": "skipped", "zero": "count as 0", "error": "an error"}[self.no_positives]
@@ -82,6 +102,8 @@ class Protocol:
             f"top k by {self.top_k_rule.replace('_', ' ')}",
             "CF1 harmonic" if self.class_f1 == "harmonic" else "CF1 the mean of the labels' F1",
         ]
+        if self.labels == "evaluated":
+            parts.append("labels that are not evaluated left out")
         return f"{self.name} ({'; '.join(parts)})"
 
 
@@ -105,7 +127,7 @@ PROTOCOLS = {
             unknown="negative",
         ),
         Protocol("mmpretrain", no_positives="zero", class_f1="mean"),
-        Protocol("psg", top_k=3, no_positives="zero"),
+        Protocol("psg", top_k=3, no_positives="zero", labels="evaluated"),
         Protocol("voc07", average_precision="voc07"),
     )
 }

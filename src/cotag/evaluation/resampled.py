@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cotag.evaluation.decision import Decision
-from cotag.evaluation.given import given_labels
+from cotag.evaluation.given import given_labels, highest_labels
 from cotag.evaluation.judging import K
 from cotag.evaluation.protocols import Protocol
-from cotag.evaluation.ranking import lower_unknown, top_labels
 from cotag.evaluation.weighted import weighted_average_precisions
 from cotag.types.scores import Scores
 
@@ -45,9 +44,19 @@ class Judged(NamedTuple):
 
 
 def judged(scores: Scores, decision: Decision | None, protocol: Protocol, k: int | None = None) -> Judged:
-    """Scores with the labels that are given, by a decision and by rank; arguments as in ``evaluate``."""
-    highest_NK = _highest(scores, protocol, k or protocol.top_k or K)
-    return Judged(scores.scores_NK, scores.targets_NK, given_labels(scores, decision, protocol), highest_NK)
+    """Scores with the labels that are given, by a decision and by rank; arguments as in ``evaluate``.
+
+    Only labels that the protocol judges are kept.
+    """
+    given_NK = given_labels(scores, decision, protocol)
+    rows = (
+        scores.scores_NK,
+        scores.targets_NK,
+        given_NK,
+        highest_labels(scores, decision, protocol, k or protocol.top_k or K),
+    )
+    kept_K = protocol.kept(scores.label_space)
+    return Judged(*(rows if kept_K.all() else (cells_NK[:, kept_K] for cells_NK in rows)))
 
 
 def headline_numbers(
@@ -152,16 +161,6 @@ def resampled_mean_recall(
         return {}
     hits_KR, positive_KR = (_totals(cells_NK, counts_NR) for cells_NK in (highest_NK & positive_NK, positive_NK))
     return {f"mR@{k}": (hits_KR / np.maximum(positive_KR, 1))[kept].mean(0)}
-
-
-def _highest(scores: Scores, protocol: Protocol, k: int) -> np.ndarray:
-    """The k highest labels of each image; bool (N, K)."""
-    ranked_NK = scores.scores_NK
-    if protocol.unknown == "skip":
-        ranked_NK = lower_unknown(ranked_NK, scores.targets_NK)
-    highest_NK = np.zeros(ranked_NK.shape, dtype=bool)
-    np.put_along_axis(highest_NK, top_labels(ranked_NK, k), True, axis=1)
-    return highest_NK
 
 
 def _totals(cells_NK: np.ndarray, counts_NR: np.ndarray) -> np.ndarray:

@@ -99,6 +99,15 @@ class SparseTargets:
             dense[np.repeat(np.arange(last - first), np.diff(part)), labels[part[0] : part[-1]]] = value
         return dense
 
+    def of_labels(self, kept_K: np.ndarray) -> SparseTargets:
+        """The targets of some labels, which are numbered anew; ``kept_K`` is bool."""
+        number_K = np.cumsum(kept_K) - 1
+        found = []
+        for _, offsets, labels in self._lists():
+            counted = np.concatenate(([0], np.cumsum(kept_K[labels])))
+            found += [counted[offsets], number_K[labels[kept_K[labels]]]]
+        return SparseTargets(found[0], found[1], int(kept_K.sum()), found[2], found[3])
+
     def strip(self, first: int, last: int) -> Split:
         """What splits the scores of the labels ``first`` to ``last - 1``."""
         by_label = []

@@ -82,7 +82,7 @@ class Resampling:
     def __init__(self, scores: Scores, protocol: str | Protocol, resamples: int, seed: int) -> None:
         self.protocol = protocol_of(protocol)
         self.resamples, self.seed = resamples, seed
-        self._targets_NK = scores.targets_NK
+        self._targets_NK = scores.of_labels(self.protocol.kept(scores.label_space)).targets_NK
         require_positives(scores, self.protocol)
 
     def numbers(
@@ -119,7 +119,7 @@ def require_positives(scores: Scores, protocol: Protocol) -> None:
     Raises:
         ScoresError: there are some.
     """
-    absent = np.flatnonzero(~(scores.targets_NK == 1).any(0))
+    absent = np.flatnonzero(protocol.kept(scores.label_space) & ~(scores.targets_NK == 1).any(0))
     if len(absent) and protocol.no_positives == "error":
         raise ScoresError(
             f"protocol {protocol.name}: no known positive for "

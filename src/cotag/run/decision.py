@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cotag.errors import LabelSpaceError, SettingError
+from cotag.evaluation.adjustment import OFFSETS, Adjustment
 from cotag.evaluation.calibration import Calibration
 from cotag.evaluation.decision import Decision
 from cotag.models.settings import calibration_of, model_folder, read_settings, write_calibration
@@ -105,10 +106,15 @@ def carried_over(decision: Decision, before: Calibration | None, after: Calibrat
         decision: fitted on scores with the calibration ``before``.
         before: None for the scores of the model itself.
     """
-    declared = not decision.fitted and decision.logit_thresholds is None and decision.logit_offsets is None
+    offsets = decision.adjustment if decision.adjustment and decision.adjustment.scale == OFFSETS else None
+    multiplied = decision.adjustment is not None and offsets is None
+    declared = not decision.fitted and decision.logit_thresholds is None and offsets is None
     if declared or (before is not None and before.name == after.name):
         return decision
     slopes, intercepts = (1.0, 0.0) if before is None else (before.slopes, before.intercepts)
+    if multiplied:
+        # Probabilities are not moved as logits are: no other multipliers give the same labels.
+        return None
     stepped = bool(after.steps or (before is not None and before.steps))
     if stepped or not (np.all(slopes > 0) and np.all(after.slopes > 0)):
         return None
@@ -119,8 +125,8 @@ def carried_over(decision: Decision, before: Calibration | None, after: Calibrat
     changed: dict[str, Any] = {}
     if decision.logit_thresholds is not None:
         changed["logit_thresholds"] = tuple(slopes_K * np.array(decision.logit_thresholds) + moves_K)
-    if decision.logit_offsets is not None:
-        changed["logit_offsets"] = tuple(slopes_K * np.array(decision.logit_offsets))
+    if offsets is not None:
+        changed["adjustment"] = Adjustment(OFFSETS, tuple(slopes_K * np.array(offsets.values)))
     return replace(decision, **changed, fitted={**decision.fitted, "calibration": after.name})
 
 

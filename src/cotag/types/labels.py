@@ -14,6 +14,9 @@ import numpy as np
 
 from cotag.errors import LabelSpaceError, listing, suggestion
 
+NOT_EVALUATED = "not evaluated"
+"""The group of labels that a data set has and does not judge (the vague relations of PSG)."""
+
 
 @dataclass(frozen=True)
 class LabelSpace:
@@ -77,6 +80,23 @@ class LabelSpace:
 
     def __contains__(self, name: object) -> bool:
         return name in self._ids
+
+    @property
+    def evaluated(self) -> np.ndarray:
+        """Which labels are judged: all but those of the group ``not evaluated``; bool (K,)."""
+        return np.array([group != NOT_EVALUATED for group in self.groups or (None,) * len(self)])
+
+    def take(self, places: Sequence[int] | np.ndarray) -> LabelSpace:
+        """The labels at these positions, in the given order, with their source ids and groups.
+
+        Raises:
+            LabelSpaceError: none is given, or one twice.
+        """
+        parts = [
+            None if values is None else tuple(values[int(place)] for place in places)
+            for values in (self.names, self.source_ids, self.groups)
+        ]
+        return LabelSpace(parts[0] or (), parts[1], parts[2])  # type: ignore[arg-type]
 
     def positions_in(self, other: LabelSpace) -> np.ndarray:
         """For each of these K labels its position in ``other`` by name, or -1; int64 (K,)."""

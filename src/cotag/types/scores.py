@@ -95,6 +95,21 @@ class Scores:
         ids = [self.ids[row] for row in rows]
         return Scores(ids, self.scores_NK[rows], self.targets_NK[rows], self.kind, self.label_space, self.origin)
 
+    def of_labels(self, kept_K: np.ndarray) -> Scores:
+        """The columns of some labels; themselves where they are all.
+
+        Args:
+            kept_K: bool.
+
+        Raises:
+            LabelSpaceError: no label is kept.
+        """
+        if kept_K.all():
+            return self
+        space = self.label_space.take(np.flatnonzero(kept_K))
+        scores_NK, targets_NK = self.scores_NK[:, kept_K], self.targets_NK[:, kept_K]
+        return Scores(self.ids, scores_NK, targets_NK, self.kind, space, self.origin)
+
     def probabilities(self) -> np.ndarray:
         """The scores as probabilities; (N, K) of the scores' own type."""
         if self.kind == "probability":
