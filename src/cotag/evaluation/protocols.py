@@ -21,16 +21,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How numbers are computed; every printed number carries the name.
+@dataclass(frozen=True, kw_only=True)
+class Counting:
+    """Which labels and cells count, and as what.
 
     Args:
-        name: what is printed beside the numbers.
-        average_precision: ``exact``, ``voc07`` (eleven points) or ``voc_envelope``; unknown targets never count in it,
-            and a label without a known positive has none.
-        top_k: labels are given to the k highest of an image instead of by a threshold; None for the threshold.
-        top_k_rule: ``score`` (always k labels) or ``score_and_threshold`` (those of the k highest that are given).
         never_predicted: precision of a label that is never predicted: ``zero``, or ``phantom`` (as if predicted once,
             in the denominator of OP too).
         no_positives: a label without a known positive in CP, CR and macro_F1: ``skip``, ``zero`` or ``error``. The
@@ -40,6 +35,25 @@ class Protocol:
         class_f1: CF1 is the ``harmonic`` mean of CP and CR, or the ``mean`` of the labels' own F1.
         labels: ``all``, or the ``evaluated`` ones: labels of the group ``not evaluated`` are left out of everything,
             and take no place among the k highest.
+    """
+
+    never_predicted: str = "zero"
+    no_positives: str = "skip"
+    unknown: str = "skip"
+    class_f1: str = "harmonic"
+    labels: str = "all"
+
+
+@dataclass(frozen=True)
+class Protocol(Counting):
+    """How numbers are computed; every printed number carries the name. It counts as ``Counting`` says.
+
+    Args:
+        name: what is printed beside the numbers.
+        average_precision: ``exact``, ``voc07`` (eleven points) or ``voc_envelope``; unknown targets never count in it,
+            and a label without a known positive has none.
+        top_k: labels are given to the k highest of an image instead of by a threshold; None for the threshold.
+        top_k_rule: ``score`` (always k labels) or ``score_and_threshold`` (those of the k highest that are given).
 
     Raises:
         SettingError: a value that an option does not have.
@@ -49,11 +63,6 @@ class Protocol:
     average_precision: str = "exact"
     top_k: int | None = None
     top_k_rule: str = "score"
-    never_predicted: str = "zero"
-    no_positives: str = "skip"
-    unknown: str = "skip"
-    class_f1: str = "harmonic"
-    labels: str = "all"
 
     def __post_init__(self) -> None:
         for option, allowed in OPTIONS.items():
