@@ -10,8 +10,8 @@ import pytest
 import timm
 import torch
 
+from cotag.data.augmentations import build_augmentations
 from cotag.data.splits import assign_roles
-from cotag.data.transforms import build_augmentations
 from cotag.models.tagger import Tagger, build_tagger, head_needs
 from cotag.recipe import Recipe, presets
 from cotag.registry import LOSSES, OPTIMIZERS, SCHEDULES

@@ -45,6 +45,7 @@ def value(override: str) -> Any:
         ("data.mean=[0.5, 0.5, 0.5]", (0.5, 0.5, 0.5)),
         ("data.augment=[flip, crop]", ("flip", "crop")),
         ("data.augment=[]", ()),
+        ("data.augment=[flip, {crop: {smallest: 0.5}}]", ("flip", {"crop": {"smallest": 0.5}})),
         ("data.choose=0.25", 0.25),
         ("data.choose=val", "val"),
         ("data.workers=auto", "auto"),
@@ -92,6 +93,7 @@ def test_the_last_override_wins_and_the_others_stay() -> None:
         ("train.folds=0", ["train.folds"]),
         ("data.interpolation=cubic", ["data.interpolation", "'cubic'", "'bicubic'"]),
         ("data.augment=flip", ["data.augment", "'flip'", "a list"]),
+        ("data.augment=[{crop: 0.5}]", ["data.augment", "a group of settings"]),
         ("data.mean=[0.5, 0.5]", ["data.mean", "3 numbers"]),
         ("data.image_size=4", ["data.image_size", "8"]),
         ("data.workers=-1", ["data.workers", "'auto'", "0"]),
@@ -147,7 +149,12 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
     "overrides",
     [
         (),
-        ("data.mean=[0.1, 0.25, 1e-7]", "data.augment=[flip]", "train.weight_decay=1e-5", "data.choose=0.125"),
+        (
+            "data.mean=[0.1, 0.25, 1e-7]",
+            "data.augment=[flip, {crop: {smallest: 0.5}}]",
+            "train.weight_decay=1e-5",
+            "data.choose=0.125",
+        ),
         ("data.read.separator=|", "model.backbone_args={a: [1, x], b: null}", "data.workers=2", "data.test=tést"),
     ],
 )
@@ -158,6 +165,7 @@ def test_yaml_round_trip_equals(tmp_path: Path, name: str, overrides: tuple[str,
     assert Recipe.load(recipe) == recipe
 
 
+WHOLE = ["train.mode=end_to_end", "train.optimizer=adamw", "train.weight_decay=0"]
 CONTRADICTIONS = {
     "views without augmentations": (["data.views=2"], ["data.views = 2", "name augmentations"]),
     "views end to end": (
@@ -197,6 +205,37 @@ CONTRADICTIONS = {
     "unknown schedule": (["train.schedule=cosin"], ["'cosin'", "did you mean cosine?"]),
     "unknown head": (["model.head=lineer"], ["'lineer'", "did you mean linear?"]),
     "unknown head setting": (["model.head_args.poolling=avg"], ["'poolling'", "did you mean pooling?"]),
+    "unknown setting of an augmentation": (["data.augment=[{flip: {chanc: 1}}]"], ["'chanc'", "did you mean chance?"]),
+    "setting of an augmentation out of its range": (["data.augment=[{flip: {chance: 2}}]"], ["chance = 2", "0 to 1"]),
+    "mixture on features": (["data.mix=mixup"], ["data.mix = mixup", "train.mode=end_to_end"]),
+    "unknown mixture": (
+        [*WHOLE, "data.mix=mixap"],
+        ["'mixap'", "did you mean mixup?"],
+    ),
+    "settings of no mixture": (
+        [*WHOLE, "data.mix_args.alpha=1"],
+        ["data.mix_args", "data.mix = none"],
+    ),
+    "unknown setting of a mixture": (
+        [
+            "train.mode=end_to_end",
+            "train.optimizer=adamw",
+            "train.weight_decay=0",
+            "data.mix=mixup",
+            "data.mix_args.alpa=1",
+        ],
+        ["'alpa'", "did you mean alpha?"],
+    ),
+    "a loss that takes no shares": (
+        [
+            "train.mode=end_to_end",
+            "train.optimizer=adamw",
+            "train.weight_decay=0",
+            "data.mix=cutmix",
+            "train.loss=asymmetric",
+        ],
+        ["data.mix = cutmix", "which loss asymmetric does not take", "bce"],
+    ),
     "unknown augmentation": (
         ["train.mode=end_to_end", "train.optimizer=adamw", "train.weight_decay=0", "data.augment=[flop]"],
         ["'flop'", "did you mean flip?"],

@@ -42,10 +42,14 @@ class DataSettings(Settings):
     interpolation: Literal["model", "bilinear", "bicubic"] = "model"
     mean: tuple[float, float, float] | None = Field(None, description="of [0, 1] RGB; null takes the backbone's own")
     std: tuple[float, float, float] | None = Field(None, description="of [0, 1] RGB; null takes the backbone's own")
-    augment: tuple[str, ...] = Field((), description="names; see cotag list augmentations")
+    augment: tuple[str | dict[str, dict[str, Any]], ...] = Field(
+        (), description="names, or {name: {setting: value}}; see cotag list augmentations"
+    )
     views: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="on features: augmented views of each training image beside itself; auto is 4"
     )
+    mix: str = Field("none", description="end to end: none, or see cotag list mixtures")
+    mix_args: dict[str, Any] = Field(default_factory=dict, description="the mixture's own settings")
     read: dict[str, Any] = Field(default_factory=dict, description="options of the reader")
     train: str | None = Field(None, description="split that trains; null finds it by its usual name")
     choose: str | float | None = Field(None, description="split, or share of the training images, that chooses")

@@ -175,11 +175,22 @@ SAMPLERS = Registry(
 AUGMENTATIONS = Registry(
     "augmentation",
     {
-        "flip": "cotag.data.transforms:flip",
-        "crop": "cotag.data.transforms:crop",
-        "color": "cotag.data.transforms:color",
-        "multiscale_crop": "cotag.data.transforms:multiscale_crop",
-        "cutout": "cotag.data.transforms:cutout",
+        "flip": "cotag.data.augmentations:flip",
+        "crop": "cotag.data.augmentations:crop",
+        "color": "cotag.data.augmentations:color",
+        "perspective": "cotag.data.augmentations:perspective",
+        "multiscale_crop": "cotag.data.augmentations:multiscale_crop",
+        "cutout": "cotag.data.augmentations:cutout",
+        "randaugment": "cotag.data.policies:randaugment",
+        "augmix": "cotag.data.policies:augmix",
+    },
+)
+
+MIXTURES = Registry(
+    "mixture",
+    {
+        "mixup": "cotag.data.mixtures:mixup",
+        "cutmix": "cotag.data.mixtures:cutmix",
     },
 )
 

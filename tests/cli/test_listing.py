@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from cotag.recipe import presets
-from cotag.registry import AUGMENTATIONS, EXPERIMENTS, HEADS, LOSSES, OPTIMIZERS, READERS, SAMPLERS, SCHEDULES
+from cotag.registry import (
+    AUGMENTATIONS,
+    EXPERIMENTS,
+    HEADS,
+    LOSSES,
+    MIXTURES,
+    OPTIMIZERS,
+    READERS,
+    SAMPLERS,
+    SCHEDULES,
+)
 
 TABLES = {
     "recipes": list(presets()),
@@ -20,6 +30,7 @@ TABLES = {
     "schedules": SCHEDULES.names(),
     "samplers": SAMPLERS.names(),
     "augmentations": AUGMENTATIONS.names(),
+    "mixtures": MIXTURES.names(),
     "experiments": EXPERIMENTS.names(),
 }
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from cotag.data.augmentations import build_augmentations
 from cotag.data.loader import BatchOrder, ImageRows, Loader, worker_count
 from cotag.data.table import read_table
-from cotag.data.transforms import Preprocessing, build_augmentations
+from cotag.data.transforms import Preprocessing
 from cotag.errors import ImageError, SettingError
+from cotag.registry import MIXTURES
 from cotag.types.batch import Batch
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
@@ -107,6 +109,30 @@ def test_the_number_of_workers_changes_nothing(drawn: Drawn, workers: int) -> No
             assert first.rows_B.tolist() == second.rows_B.tolist()
             assert torch.equal(first.images_BCHW, second.images_BCHW)
             assert torch.equal(first.targets_BK, second.targets_BK)
+
+
+@pytest.mark.parametrize("name", MIXTURES.names())
+def test_a_mixture_depends_on_seed_epoch_and_batch_alone(drawn: Drawn, name: str) -> None:
+    index = drawn(8)
+    plain = list(loader(index, 3, 5).epoch(2))
+    found = {}
+    for key, seed, epoch, workers in (("first", 5, 2, 0), ("again", 5, 2, 2), ("epoch", 5, 3, 0), ("seed", 6, 2, 0)):
+        order = loader(index, 3, seed, augment=False, workers=workers, mixture=MIXTURES.build(name, alpha=1.0))
+        list(order.epoch(7))
+        found[key] = list(order.epoch(epoch))
+    for first, again, before in zip(found["first"], found["again"], plain, strict=True):
+        assert torch.equal(first.images_BCHW, again.images_BCHW)
+        assert torch.equal(first.targets_BK, again.targets_BK)
+        assert first.rows_B.tolist() == before.rows_B.tolist()
+    for key in ("epoch", "seed"):
+        pairs = list(zip(found["first"], found[key], strict=True))
+        assert any(not torch.equal(a.images_BCHW, b.images_BCHW) for a, b in pairs)
+    shares = [float(value) for one in found["first"] for value in one.targets_BK.flatten()]
+    assert any(0 < value < 1 for value in shares)
+    # Batches of an epoch draw numbers of their own, and so do processes.
+    first, second = (BatchOrder(np.arange(8), 2, seed=5, rank=rank, processes=2) for rank in (0, 1))
+    drawn_numbers = {order.random(place).random() for order in (first, second) for place in range(3)}
+    assert len(drawn_numbers) == 6
 
 
 def test_augmentation_depends_on_seed_epoch_and_row_alone(drawn: Drawn) -> None:

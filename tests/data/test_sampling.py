@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from cotag.data.augmentations import build_augmentations
 from cotag.data.holdings import Holdings
 from cotag.data.loader import BatchOrder, ImageRows, Loader
 from cotag.data.sampling import Balance, EpochPlan
 from cotag.data.table import read_table
-from cotag.data.transforms import Preprocessing, build_augmentations
+from cotag.data.transforms import Preprocessing
 from cotag.errors import SettingError
 from cotag.registry import SAMPLERS
 from cotag.types.index import Index

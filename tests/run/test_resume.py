@@ -27,6 +27,7 @@ EPOCHS = 10
 # Dropout and a decoding process draw random numbers, whose state must go on too.
 SETTINGS = [
     *("model.backbone=test_resnet", "data.image_size=48", "data.workers=1", "data.augment=[flip, crop]"),
+    *("data.mix=cutmix", "data.mix_args.chance=0.5"),
     *(f"train.epochs={EPOCHS}", "train.batch_size=8", "model.head_args.dropout=0.3"),
 ]
 

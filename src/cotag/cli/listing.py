@@ -15,8 +15,8 @@ def list_names(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="recipes, readers, heads, losses, optimizers, schedules, samplers, augmentations, experiments or "
-            "backbones.",
+            help="recipes, readers, heads, losses, optimizers, schedules, samplers, augmentations, mixtures, "
+            "experiments or backbones.",
         ),
     ] = "",
     as_json: Json = False,
@@ -27,7 +27,17 @@ def list_names(
     """
     from cotag.cli.terminal import print_json
     from cotag.recipe import presets
-    from cotag.registry import AUGMENTATIONS, EXPERIMENTS, HEADS, LOSSES, OPTIMIZERS, READERS, SAMPLERS, SCHEDULES
+    from cotag.registry import (
+        AUGMENTATIONS,
+        EXPERIMENTS,
+        HEADS,
+        LOSSES,
+        MIXTURES,
+        OPTIMIZERS,
+        READERS,
+        SAMPLERS,
+        SCHEDULES,
+    )  # fmt: skip
 
     tables = {
         "recipes": lambda: presets(),
@@ -40,6 +50,7 @@ def list_names(
         "schedules": SCHEDULES.described,
         "samplers": SAMPLERS.described,
         "augmentations": AUGMENTATIONS.described,
+        "mixtures": MIXTURES.described,
         "experiments": EXPERIMENTS.described,
         "backbones": _backbones,
     }

@@ -10,14 +10,18 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cotag.data.augmentations import Augmentation
 from cotag.data.images import open_image
+from cotag.data.mixtures import Mixture
 from cotag.data.sampling import EpochPlan
-from cotag.data.transforms import Augmentation, Preprocessing
+from cotag.data.transforms import Preprocessing
 from cotag.errors import ImageError, SettingError, suggestion
 from cotag.types.batch import Batch
 from cotag.types.index import Index
 
 BAD_IMAGES = ("stop", "skip")
+# Keeps the random numbers of batches apart from those of rows, which are made of seed, epoch and row.
+OF_BATCH = 1
 Sample = tuple[int, np.ndarray | None, str]
 Place = tuple[int, int, int]
 """Epoch, row, and how many times the epoch took the row before."""
@@ -130,6 +134,10 @@ class BatchOrder:
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(rows)
         return rows, np.zeros(len(rows), dtype=np.int64)
 
+    def random(self, place: int) -> np.random.Generator:
+        """The random numbers of a batch of this epoch, by its place; of its own for each process."""
+        return np.random.default_rng((self.seed, self.epoch, place, self.rank, OF_BATCH))
+
     def __len__(self) -> int:
         length = len(self.rows) if self.plan is None else self.plan.length
         return -(-length // (self.batch_size * self.processes))
@@ -145,6 +153,8 @@ class Loader:
         bad_images: ``stop`` raises at an image that cannot be decoded, ``skip`` leaves it out and counts it.
         workers: processes that decode; ``auto`` is one less than the cores, at least 1 and at most 8; 0 decodes
             in this process.
+        mixture: mixes the pictures of each batch, with random numbers that depend on the order's seed, the epoch and
+            the number of the batch only.
 
     Attributes:
         skipped: the images left out so far.
@@ -160,11 +170,13 @@ class Loader:
         difficult: str = "unknown",
         bad_images: str = "stop",
         workers: int | str = "auto",
+        mixture: Mixture | None = None,
     ) -> None:
         if bad_images not in BAD_IMAGES:
             raise SettingError(f"data.bad_images = {bad_images!r} is not known{suggestion(bad_images, BAD_IMAGES)}")
         self.images, self.order = images, order
         self.difficult, self.bad_images = difficult, bad_images
+        self.mixture = mixture
         self.skipped = Skipped()
         count = worker_count(workers)
         self._loader = DataLoader(
@@ -185,13 +197,14 @@ class Loader:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch; images are uint8 (B, 3, H, W)."""
         self.order.epoch = number
-        for images, rows, failures in self._loader:
+        for place, (images, rows, failures) in enumerate(self._loader):
             if failures:
                 self._note(failures)
             if not len(rows):
                 continue
             targets = torch.from_numpy(self.images.index.targets(rows.numpy(), self.difficult))
-            yield Batch(images, (targets == 1).float(), targets >= 0, rows)
+            batch = Batch(images, (targets == 1).float(), targets >= 0, rows)
+            yield batch if self.mixture is None else self.mixture(batch, self.order.random(place))
 
     def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)

@@ -8,9 +8,10 @@ from cotag.models.backbone_parts import ALL
 from cotag.models.tagger import head_needs
 from cotag.recipe import Recipe
 from cotag.recipe_settings import Settings, TrainSettings
-from cotag.registry import AUGMENTATIONS, HEADS, OPTIMIZERS, SCHEDULES
+from cotag.registry import HEADS, OPTIMIZERS, SCHEDULES
 from cotag.run.balance import check_balance
 from cotag.run.losses import check_loss
+from cotag.run.picture_checks import check_pictures
 
 LOOP_SETTINGS = (
     *("batch_size", "learning_rate", "optimizer_args", "schedule", "schedule_args"),
@@ -39,22 +40,12 @@ def check_recipe(recipe: Recipe) -> None:
     check_loss(given)
     SCHEDULES.check(given.schedule, given.schedule_args)
     check_balance(recipe)
-    for name in recipe.data.augment:
-        AUGMENTATIONS.get(name)
+    check_pictures(recipe)
     if given.optimizer != "lbfgs":
         OPTIMIZERS.check(given.optimizer, given.optimizer_args)
     if given.mode == "features":
-        if recipe.data.views != "auto" and not recipe.data.augment:
-            raise SettingError(
-                f"data.views = {recipe.data.views}: without data.augment all views are the same; name augmentations"
-            )
         _refuse_unused(given, BACKBONE_SETTINGS, "train.mode = features", "train.mode=end_to_end")
     else:
-        if recipe.data.views != "auto":
-            raise SettingError(
-                f"data.views = {recipe.data.views}: end to end each epoch augments anew; leave it out, or set "
-                "train.mode=features"
-            )
         if given.optimizer == "lbfgs":
             raise SettingError("train.optimizer = lbfgs: solves a head on features; choose adamw or sgd for end_to_end")
         if given.weight_decay == "auto":

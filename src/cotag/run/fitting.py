@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from cotag.data.loader import BatchOrder, ImageRows, Loader
 from cotag.data.sampling import Balance
 from cotag.data.splits import Roles, stratified_folds
-from cotag.data.transforms import build_augmentations
 from cotag.evaluation.metrics import average_precisions
 from cotag.models.heads.linear import LinearHead
 from cotag.models.scoring import score_batches
@@ -23,6 +21,7 @@ from cotag.registry import OPTIMIZERS, SCHEDULES
 from cotag.run.balance import balance_of, held_of
 from cotag.run.checks import fold_count
 from cotag.run.folder import RunFolder
+from cotag.run.loaders import judging_loader, training_loader
 from cotag.run.losses import as_taught, head_criteria, whole_criterion
 from cotag.run.roles import FOLDS, require_positives
 from cotag.run.views import features_of
@@ -194,19 +193,8 @@ def fit_end_to_end(
     started = time.monotonic()
     balance = balance_of(recipe, index, roles)
     plan = None if balance is None else balance.plan(held_of(recipe, index, roles))
-
-    def loader(rows: np.ndarray, training: bool) -> Loader:
-        augmentations = build_augmentations(recipe.data.augment, tagger.preprocessing.image_size) if training else []
-        rank, processes = (state.process_index, state.num_processes) if training else (0, 1)
-        return Loader(
-            ImageRows(index, tagger.preprocessing, augmentations, given.seed),
-            BatchOrder(rows, given.batch_size, training, given.seed, rank, processes, plan if training else None),
-            recipe.data.difficult if training else "unknown",
-            recipe.data.bad_images,
-            recipe.data.workers,
-        )
-
-    batches, held_out = loader(roles.train, True), loader(roles.choose, False)
+    batches = training_loader(tagger, index, roles.train, recipe, plan)
+    held_out = judging_loader(tagger, index, roles.choose, recipe)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         rows, logits = score_batches(model, held_out, state.device, progress, "validation", len(roles.choose))
@@ -236,7 +224,7 @@ def fit_end_to_end(
     scores = {}
     skipped = {**batches.skipped.reasons, **held_out.skipped.reasons}
     for role in ("choose", "test"):
-        judged = loader(getattr(roles, role), False)
+        judged = judging_loader(tagger, index, getattr(roles, role), recipe)
         scores[role] = score_batches(tagger, judged, state.device, progress, role, len(getattr(roles, role)))
         require_positives(role, index, scores[role][0])
         skipped.update(judged.skipped.reasons)

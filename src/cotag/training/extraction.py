@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cotag.data.augmentations import Augmentation, Named, build_augmentations, with_settings
 from cotag.data.loader import BatchOrder, ImageRows, Loader, Place, Sample
-from cotag.data.transforms import Augmentation, build_augmentations
 from cotag.errors import SettingError, StorageError, TrainingError
 from cotag.models.tagger import Tagger
 from cotag.training.bank_lock import Claims
@@ -33,7 +33,7 @@ class Views:
 
     Attributes:
         count: how many; each has features of its own.
-        augment: the names of the augmentations, in their order.
+        augment: the names of the augmentations, with or without settings, in their order.
         seed: of their random numbers, which depend on it, the number of the view and the image's bytes only.
         rows: the images that have such views, of all others every view is the image itself; None for all.
 
@@ -42,7 +42,7 @@ class Views:
     """
 
     count: int = 0
-    augment: tuple[str, ...] = ()
+    augment: tuple[Named, ...] = ()
     seed: int = 0
     rows: frozenset[int] | None = None
 
@@ -64,7 +64,8 @@ class Views:
         """Where the bank keeps a view of the image in this row, whose file has this digest."""
         if not self.has(row, view):
             return digest
-        told = json.dumps([list(self.augment), self.seed, view], sort_keys=True).encode()
+        augment = [with_settings(named) for named in self.augment]
+        told = json.dumps([augment, self.seed, view], sort_keys=True).encode()
         return hashlib.blake2b(digest + told, digest_size=16).digest()
 
 

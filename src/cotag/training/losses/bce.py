@@ -40,6 +40,7 @@ class BCE(Loss):
     """
 
     needs = ("counts_K", "known_K", "infrequent_K")
+    takes_shares = True
 
     def __init__(
         self,

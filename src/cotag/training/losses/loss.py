@@ -16,6 +16,8 @@ class Loss(nn.Module):
             left out and the mean over the others taken. ``row``: losses_B, whose entries belong together; the mean
             is over the images of which something is known. ``batch``: the loss of the batch as one number.
         takes_unknown: whether an unknown label has a loss. Then nothing is left out.
+        takes_shares: whether targets may lie between 0 and 1, as those of mixed pictures do: the loss of a share is
+            that share of a present label's and the rest of an absent one's.
         needs: what the constructor is given of the images that train, besides its settings: ``counts_K`` (images
             that have each label), ``known_K`` (images for which that is known), ``infrequent_K`` (bool).
 
@@ -26,6 +28,7 @@ class Loss(nn.Module):
 
     reduction: str = "entry"
     takes_unknown: bool = False
+    takes_shares: bool = False
     needs: tuple[str, ...] = ()
 
 

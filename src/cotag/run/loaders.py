@@ -1,0 +1,37 @@
+"""The loaders of a run that trains the whole model on pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cotag.data.augmentations import build_augmentations
+from cotag.data.loader import BatchOrder, ImageRows, Loader
+from cotag.data.sampling import EpochPlan
+from cotag.models.tagger import Tagger
+from cotag.recipe import Recipe
+from cotag.registry import MIXTURES
+from cotag.run.picture_checks import NO_MIX
+from cotag.training.processes import this_process
+from cotag.types.index import Index
+
+
+def training_loader(
+    tagger: Tagger, index: Index, rows: np.ndarray, recipe: Recipe, plan: EpochPlan | None = None
+) -> Loader:
+    """The images that train: shuffled or as planned, augmented and mixed, shared by all processes."""
+    data, given, state = recipe.data, recipe.train, this_process()
+    augmentations = build_augmentations(data.augment, tagger.preprocessing.image_size)
+    return Loader(
+        ImageRows(index, tagger.preprocessing, augmentations, given.seed),
+        BatchOrder(rows, given.batch_size, True, given.seed, state.process_index, state.num_processes, plan),
+        data.difficult,
+        data.bad_images,
+        data.workers,
+        None if data.mix == NO_MIX else MIXTURES.build(data.mix, **data.mix_args),
+    )
+
+
+def judging_loader(tagger: Tagger, index: Index, rows: np.ndarray, recipe: Recipe) -> Loader:
+    """Images as they are, in order, all of them in each process."""
+    images, order = ImageRows(index, tagger.preprocessing), BatchOrder(rows, recipe.train.batch_size)
+    return Loader(images, order, "unknown", recipe.data.bad_images, recipe.data.workers)
