@@ -44,7 +44,7 @@ def test_a_sweep(cotag: Callable[..., Any], pictures: Path, set_tiny: list[str],
     ("options", "message"),
     [
         (["--grid", "graph.tua=0.1"], "--grid graph.tua: there is no such setting; did you mean graph.tau?"),
-        ([], "a sweep needs DATA and at least one --grid key=value,value; or give --resume DIR"),
+        ([], "a sweep needs DATA and --grid key=value,value, --step or --waterfall; or --resume DIR"),
         (["--grid", "head=gcn", "--metric", "mAp"], "metric 'mAp' is not known; did you mean mAP?"),
         (["--resume", "x", "--seeds", "3"], "--resume goes on with what the sweep was begun with"),
         (["--resume", "x"], "x: holds no sweep that can be resumed"),

@@ -8,7 +8,10 @@ import pytest
 from cotag.errors import ScoresError
 from cotag.evaluation import repeated
 from cotag.evaluation.comparison import Comparison
-from cotag.evaluation.repeated import compare_repeated, pooled_spread
+from cotag.evaluation.decision import Decision
+from cotag.evaluation.metrics import evaluate
+from cotag.evaluation.protocols import protocol_of
+from cotag.evaluation.repeated import compare_repeated, compare_steps, pooled_spread, value_of
 from cotag.types.labels import LabelSpace
 from cotag.types.scores import Scores
 
@@ -99,3 +102,67 @@ def test_seeds_that_only_one_has_are_left_out() -> None:
     assert found.difference == pytest.approx(np.mean([values["b"][s] - values["a"][s] for s in (1, 2)]))
     with pytest.raises(ScoresError, match="shares no seed with a"):
         compare_repeated({"a": {0: scores()}, "b": {1: scores()}}, "a")
+
+
+def test_a_decision_of_its_own_for_each_training() -> None:
+    random = np.random.default_rng(3)
+    targets = (random.random((IMAGES, LABELS)) < 0.3).astype(np.int8)
+    ids = [str(row) for row in range(IMAGES)]
+    own = {
+        seed: Scores(ids, 2 * targets + random.normal(size=targets.shape), targets, "logit", SPACE) for seed in (0, 1)
+    }
+    decisions = {"b": {0: Decision(threshold=0.9), 1: Decision(threshold=0.7)}}
+    found = compare_repeated({"a": own, "b": own}, "a", "macro_F1", resamples=200, decisions=decisions)
+    value = [
+        [evaluate(own[seed], decision.get(seed)).metrics["macro_F1"] for seed in (0, 1)]
+        for decision in ({}, decisions["b"])
+    ]
+    assert found.baseline_value == pytest.approx(np.mean(value[0]))
+    assert found.differences[0].difference == pytest.approx(np.mean(value[1]) - np.mean(value[0]))
+    assert found.differences[0].difference != 0
+
+
+def test_the_luck_of_other_trainings_is_none_of_a_decision() -> None:
+    """Settings of one training differ by their decision alone, however much trainings differ."""
+    random = np.random.default_rng(4)
+    targets = (random.random((600, LABELS)) < 0.3).astype(np.int8)
+    ids = [str(row) for row in range(600)]
+
+    def trained_by(gain: float) -> Scores:
+        return Scores(ids, gain * targets + random.normal(size=targets.shape), targets, "logit", SPACE)
+
+    def moved(scores: Scores) -> Scores:
+        return Scores(ids, scores.scores_NK + 1e-6, targets, "logit", SPACE)
+
+    first = {seed: trained_by(gain) for seed, gain in enumerate((1.5, 2.0, 2.5))}
+    other = {seed: trained_by(gain) for seed, gain in enumerate((2.5, 1.0, 1.5))}
+    decisions = {"b": {seed: Decision(threshold=0.55) for seed in range(3)}}
+    widths = []
+    for second in (first, {seed: moved(one) for seed, one in first.items()}):
+        named = {"a": first, "b": second, "c": other}
+        found = compare_repeated(named, "a", "macro_F1", resamples=400, decisions=decisions).differences[0]
+        widths.append(found.interval[1] - found.interval[0])
+    assert widths[0] < widths[1] / 2
+
+
+def test_steps_are_held_against_the_step_before() -> None:
+    random = np.random.default_rng(5)
+    targets = (random.random((IMAGES, LABELS)) < 0.3).astype(np.int8)
+    ids = [str(row) for row in range(IMAGES)]
+    hard = random.normal(size=targets.shape)
+
+    def setting(gain: float) -> dict[int, Scores]:
+        return {
+            seed: Scores(ids, gain * targets + hard + 0.1 * random.normal(size=targets.shape), targets, "logit", SPACE)
+            for seed in range(4)
+        }
+
+    named = {"start": setting(1.0), "better": setting(2.0), "same": setting(2.0), "worse": setting(1.2)}
+    found = compare_steps(named, resamples=400)
+    assert [one.name for one in found] == ["better", "same", "worse"]
+    assert [one.verdict for one in found] == ["better", "cannot be told apart", "worse"]
+    levels = [np.mean([value_of(one, "mAP", protocol_of("default")) for one in own.values()]) for own in named.values()]
+    assert [one.difference for one in found] == pytest.approx(np.diff(levels))
+    # Against one setting they are what ``compare_repeated`` finds, but for the correction.
+    two = {name: named[name] for name in ("start", "better")}
+    assert compare_steps(two, resamples=400)[0] == compare_repeated(two, "start", resamples=400).differences[0]

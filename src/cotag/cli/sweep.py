@@ -12,6 +12,7 @@ from cotag.errors import SettingError
 
 if TYPE_CHECKING:
     from cotag.run.sweep.result import Sweep
+    from cotag.run.sweep.steps import Step
     from cotag.run.sweep.study import Search
 
 Data = Annotated[
@@ -43,6 +44,17 @@ Each = Annotated[
     int | None, typer.Option("--trial-seeds", metavar="N", min=1, help="Trainings of each setting in a search; 1.")
 ]
 NoPruning = Annotated[bool, typer.Option("--no-pruning", help="Give up no setting of a search before its last epoch.")]
+Waterfall = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="Switch on techniques one after another: a list of steps in a YAML file."),
+]
+StepTexts = Annotated[
+    list[str] | None,
+    typer.Option("--step", metavar="NAME:KEY=VALUE,...", help="A step of the waterfall; stays on; repeatable."),
+]
+ProtocolName = Annotated[
+    str | None, typer.Option("--protocol", metavar="NAME", help="How the number is computed; default. See evaluate.")
+]
 Seeds = Annotated[int | None, typer.Option(metavar="N", min=1, help="Trainings of each setting that is compared; 5.")]
 Folds = Annotated[
     int | None,
@@ -66,9 +78,12 @@ def sweep(
     trials: Count = None,
     each: Each = None,
     no_pruning: NoPruning = False,
+    waterfall: Waterfall = None,
+    step_texts: StepTexts = None,
     seeds: Seeds = None,
     folds: Folds = None,
     metric: Metric = None,
+    protocol: ProtocolName = None,
     settings: Settings = None,
     read: Read = None,
     out: Out = None,
@@ -88,22 +103,22 @@ def sweep(
     from cotag.run.sweep.sweep import sweep as run_sweep
 
     progress = TerminalProgress()
-    search = _search(searching, trials, each, no_pruning)
+    search, steps = _search(searching, trials, each, no_pruning), _steps(waterfall, step_texts)
     if resume:
-        begun = (recipe, grid, one_at_a_time, most, search, seeds, folds, metric, settings, read, out, force)
-        if any(begun):
+        begun = (recipe, grid, one_at_a_time, most, search, steps, seeds, folds, metric, protocol, settings, read, out)
+        if any(begun) or force:
             raise SettingError("--resume goes on with what the sweep was begun with; leave out the other options")
         found = resume_sweep(resume, data, progress)
     else:
-        if data is None or not grid:
-            raise SettingError("a sweep needs DATA and at least one --grid key=value,value; or give --resume DIR")
+        if data is None or not (grid or steps):
+            raise SettingError("a sweep needs DATA and --grid key=value,value, --step or --waterfall; or --resume DIR")
         if folds and seeds:
             raise SettingError("--folds trains each setting once in each fold; leave --seeds out")
         # Quoted: a separator such as | has a meaning of its own in YAML.
         options = [f"data.read.{key}={json.dumps(value)}" for key, value in reader_options(read).items()]
         found = run_sweep(
-            data, recipe or "quick", grid, seeds or 5, one_at_a_time, metric or "mAP", out,
-            [*(settings or []), *options], force, progress, folds, most, search,
+            data, recipe or "quick", grid or [], seeds or 5, one_at_a_time, metric or "mAP", out,
+            [*(settings or []), *options], force, progress, folds, most, search, steps, protocol or "default",
         )  # fmt: skip
     _tell(found, as_json)
 
@@ -118,15 +133,24 @@ def _search(name: str | None, trials: int | None, each: int | None, no_pruning: 
     return Search(name, trials or Search.trials, each or Search.each, not no_pruning)
 
 
+def _steps(name: str | None, texts: list[str] | None) -> list[Step]:
+    from cotag.run.sweep.steps import parse_step, read_steps
+
+    return [*(read_steps(name) if name else []), *map(parse_step, texts or [])]
+
+
 def _tell(found: Sweep, as_json: bool) -> None:
     from cotag.cli.terminal import print_json, print_sections
-    from cotag.run.sweep.search_sections import TITLE, brief_tried
+    from cotag.run.sweep.search_sections import TITLE as TRIED
+    from cotag.run.sweep.search_sections import brief_tried
     from cotag.run.sweep.sections import brief
+    from cotag.run.sweep.waterfall import TITLE as STEPS
+    from cotag.run.sweep.waterfall import brief_steps
 
     if as_json:
         print_json({**found.to_json(), "out": str(found.folder), "report": str(found.report)})
         return
-    shorter = {"Settings": brief, TITLE: brief_tried}
+    shorter = {"Settings": brief, TRIED: brief_tried, STEPS: brief_steps}
     shown = [section for section in found.sections if section.columns or not section.figure]
     print_sections([shorter.get(section.title, lambda section: section)(section) for section in shown])
     print(f"\nsweep:  {found.folder}\nreport: {found.report}")

@@ -15,6 +15,7 @@ from cotag.evaluation.comparison import Comparison
 from cotag.evaluation.report import write_report
 from cotag.run.sweep.folder import Record, SweepFolder
 from cotag.run.sweep.sections import Row
+from cotag.run.sweep.waterfall import Brought
 from cotag.storage import whole_file, write_json
 from cotag.types.progress import Progress
 from cotag.types.section import Section
@@ -32,6 +33,7 @@ class Sweep:
         seconds: how long fitting and comparing took.
         sections: of the report.
         trials: what a search tried, one dictionary for each; none of a grid.
+        brought: what each step of a waterfall brought, against the step before it.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Sweep:
     seconds: dict[str, float]
     sections: list[Section]
     trials: list[dict[str, Any]] = field(default_factory=list)
+    brought: list[Brought] = field(default_factory=list)
 
     @property
     def report(self) -> Path:
@@ -52,7 +55,8 @@ class Sweep:
         about = {"metric": self.comparison.metric, "protocol": self.comparison.protocol, "seconds": self.seconds}
         rows, failed = [row.to_json() for row in self.rows], [asdict(record) for record in self.failed]
         found = {**about, "method": self.comparison.method, "verdict": self.sections[0].text, "settings": rows}
-        return {**found, "failed": failed, **({"trials": self.trials} if self.trials else {})}
+        found |= {"failed": failed} | ({"trials": self.trials} if self.trials else {})
+        return found | ({"steps": [one.to_json() for one in self.brought]} if self.brought else {})
 
 
 @contextmanager

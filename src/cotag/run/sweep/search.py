@@ -11,13 +11,11 @@ from dataclasses import asdict
 
 import numpy as np
 
-from cotag.errors import TrainingError
-from cotag.evaluation.protocols import protocol_of
-from cotag.evaluation.repeated import value_of
+from cotag.errors import CotagError, TrainingError
 from cotag.recipe import Recipe
 from cotag.run.fitting import judge
 from cotag.run.folder import RunFolder
-from cotag.run.sweep.compared import chosen_value, compared
+from cotag.run.sweep.compared import Measure, compared, gathered
 from cotag.run.sweep.fitting import Trials
 from cotag.run.sweep.folder import SweepFolder, Trial
 from cotag.run.sweep.plan import BASELINE, Setting, changed_setting, setting_of, short_keys
@@ -33,7 +31,7 @@ from cotag.types.scores import Scores
 
 
 def finish_search(
-    folder: SweepFolder, index: Index, recipe: Recipe, space: Space, how: Search, seeds: int, metric: str,
+    folder: SweepFolder, index: Index, recipe: Recipe, space: Space, how: Search, seeds: int, measure: Measure,
     progress: Progress,
 ) -> Sweep:  # fmt: skip
     """Search, train the best setting and the recipe as it is with other seeds, compare them, write the report.
@@ -41,21 +39,21 @@ def finish_search(
     Args:
         folder: of the sweep, begun.
         seeds: of the two that are compared; none of those that the search had, whose luck is not counted again.
-        metric: the number to raise.
+        measure: the number to raise.
     """
     started = time.monotonic()
     fitter = Trials(index, recipe, folder, progress)
     with kept_on_failure(folder, progress):
-        searched = run_search(fitter, folder, recipe, space, how, metric, progress)
+        searched = run_search(fitter, recipe, space, how, measure, progress)
         planned, first = [Setting(BASELINE, (), recipe), searched.best], recipe.train.seed + how.each
         trials = [Trial(setting, seed) for seed in range(first, first + seeds) for setting in planned]
         fitter.fit([trial for trial in trials if folder.ended(trial) is None])
     fitted = time.monotonic()
-    failed = [record for trial in trials if (record := folder.ended(trial)) and record.message]
-    comparison, rows = compared(folder, planned, trials, metric, None, recipe.train.seed)
+    kept = gathered(trials, measure)
+    comparison, rows = compared(kept, planned, measure)
     seconds = {"fitting": fitted - started, "comparing": time.monotonic() - fitted}
-    sections, tried = search_sections(searched, comparison, rows, failed), [asdict(one) for one in searched.tried]
-    found = Sweep(folder.folder, rows, comparison, failed, seconds, sections, tried)
+    sections, tried = search_sections(searched, comparison, rows, kept.failed), [asdict(one) for one in searched.tried]
+    found = Sweep(folder.folder, rows, comparison, kept.failed, seconds, sections, tried)
     keep_result(found, repr(index))
     return found
 
@@ -65,7 +63,7 @@ class Given(Exception):
 
 
 def run_search(
-    fitter: Trials, folder: SweepFolder, recipe: Recipe, space: Space, how: Search, metric: str, progress: Progress
+    fitter: Trials, recipe: Recipe, space: Space, how: Search, measure: Measure, progress: Progress
 ) -> Searched:
     """Try settings until as many ended as were asked for; those that ended before are not tried again.
 
@@ -73,7 +71,7 @@ def run_search(
         TrainingError: the recipe as it is, or every trial, failed.
         StorageError: the disk is full; the trials that ended are kept.
     """
-    seeds = range(recipe.train.seed, recipe.train.seed + how.each)
+    folder, seeds = measure.folder, range(recipe.train.seed, recipe.train.seed + how.each)
     own = [Trial(Setting(BASELINE, (), recipe), seed) for seed in seeds]
     fitter.fit([trial for trial in own if folder.ended(trial) is None])
     messages = [record.message for trial in own if (record := folder.ended(trial)) and record.message]
@@ -88,7 +86,7 @@ def run_search(
         while len(tried) < how.trials:
             asked = study.ask()
             setting = changed_setting(recipe, asked.changes, short)
-            state, value, seconds, message = _try(fitter, folder, setting, seeds, asked, metric)
+            state, value, seconds, message = _try(fitter, setting, seeds, asked, measure)
             about = {"setting": setting.name, "overrides": list(setting.overrides), "seconds": seconds}
             study.tell(asked, state, value, {**about, "message": message})
             tried = study.tried
@@ -99,19 +97,20 @@ def run_search(
         raise TrainingError(f"none of {len(tried)} settings could be fitted; the first: {tried[0].message}")
     taken = max(complete, key=lambda one: one.value or 0.0)
     best_setting = setting_of(recipe, taken.setting, tuple(taken.overrides))
-    number = float(np.mean([chosen_value(folder, trial, metric) for trial in own]))
+    number = float(np.mean([measure.chosen(trial) for trial in own]))
     return Searched(tried, best_setting, number, study.importance())
 
 
 def _try(
-    fitter: Trials, folder: SweepFolder, setting: Setting, seeds: Sequence[int], asked: Asked, metric: str
+    fitter: Trials, setting: Setting, seeds: Sequence[int], asked: Asked, measure: Measure
 ) -> tuple[str, float | None, float, str]:
     """How a setting ended, its number, seconds and message."""
-    started = time.monotonic()
+    started, folder = time.monotonic(), measure.folder
     first, *others = trials = [Trial(setting, seed) for seed in seeds]
     if folder.ended(first) is None:
         try:
-            fitter.fit([first], _watched(first, folder, asked, metric) if _has_epochs(setting.recipe) else judge)
+            watched = _watched(first, fitter.index.label_space, asked, measure)
+            fitter.fit([first], watched if _has_epochs(setting.recipe) else judge)
         except Given:
             shutil.rmtree(folder.trials / first.key, ignore_errors=True)
             return PRUNED, None, time.monotonic() - started, ""
@@ -121,7 +120,10 @@ def _try(
     seconds = sum(record.seconds for record in records if record)
     if messages:
         return FAILED, None, seconds, messages[0]
-    return COMPLETE, float(np.mean([chosen_value(folder, trial, metric) for trial in trials])), seconds, ""
+    try:
+        return COMPLETE, float(np.mean([measure.chosen(trial) for trial in trials])), seconds, ""
+    except CotagError as error:
+        return FAILED, None, seconds, str(error).splitlines()[0]
 
 
 def _has_epochs(recipe: Recipe | None) -> bool:
@@ -129,29 +131,25 @@ def _has_epochs(recipe: Recipe | None) -> bool:
     return recipe is not None and recipe.train.optimizer != "lbfgs" and recipe.train.weight_decay != "auto"
 
 
-def _watched(trial: Trial, folder: SweepFolder, asked: Asked, metric: str) -> Judge:
+def _watched(trial: Trial, labels: LabelSpace, asked: Asked, measure: Measure) -> Judge:
     """Judges the images that choose after each epoch, and gives the trial up where it falls behind."""
-    run = RunFolder(folder.trials / trial.key)
+    run = RunFolder(measure.folder.trials / trial.key)
     # A training end to end that was killed goes on behind its last epoch.
     before = run.history.read_text("utf-8").splitlines() if run.has_checkpoint else []
-    if metric == "mAP":
+    if measure.metric == "mAP":
         for epoch, line in enumerate(before):
             asked.goes_on(epoch, json.loads(line)["val_mAP"])
     epochs = itertools.count(len(before))
 
     def judged(logits_NK: np.ndarray, targets_NK: np.ndarray) -> dict[str, float]:
         found = judge(logits_NK, targets_NK)
-        value = found["val_mAP"] if metric == "mAP" else _number(logits_NK, targets_NK, metric)
+        value = found["val_mAP"]
+        if measure.metric != "mAP":
+            # The decision is fitted at the end; until then labels are given at 0.5, or by rank.
+            ids = [str(row) for row in range(len(logits_NK))]
+            value = measure.value(Scores(ids, logits_NK, targets_NK, "logit", labels), None)
         if not asked.goes_on(next(epochs), value):
             raise Given
         return found
 
     return judged
-
-
-def _number(logits_NK: np.ndarray, targets_NK: np.ndarray, metric: str) -> float:
-    """The number of logits of images and labels without names."""
-    rows, labels = (list(map(str, range(size))) for size in logits_NK.shape)
-    return value_of(
-        Scores(rows, logits_NK, targets_NK, "logit", LabelSpace(tuple(labels))), metric, protocol_of("default")
-    )

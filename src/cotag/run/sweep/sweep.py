@@ -15,7 +15,8 @@ from cotag.evaluation.protocols import protocol_of
 from cotag.evaluation.resampled import headline_names
 from cotag.recipe import Recipe
 from cotag.run.checks import check_recipe
-from cotag.run.sweep.compared import compared
+from cotag.run.sweep.compared import Measure, compared, gathered
+from cotag.run.sweep.deciding import decision_of
 from cotag.run.sweep.fitting import Trials
 from cotag.run.sweep.folder import SweepFolder, Trial
 from cotag.run.sweep.plan import Setting, parse_grid, plan
@@ -24,7 +25,9 @@ from cotag.run.sweep.result import keep_result, kept_on_failure
 from cotag.run.sweep.search import finish_search
 from cotag.run.sweep.sections import sweep_sections
 from cotag.run.sweep.space import parse_space
+from cotag.run.sweep.steps import Step, plan_steps
 from cotag.run.sweep.study import Search, require_optuna
+from cotag.run.sweep.waterfall import compared_steps, waterfall_sections
 from cotag.storage import clear_leftovers, require_free
 from cotag.types.index import Index
 from cotag.types.progress import Progress, Silent
@@ -46,6 +49,8 @@ def sweep(
     folds: int | None = None,
     most: int | None = None,
     search: Search | None = None,
+    steps: Sequence[Step] = (),
+    protocol: str = "default",
 ) -> Sweep:
     """Try settings of a recipe, each with several seeds, and compare them with the recipe as it is.
 
@@ -68,6 +73,9 @@ def sweep(
         most: so many settings of the grid, drawn at random; all where not given.
         search: in place of the whole grid, settings that follow from those tried before; the one that the images that
             choose like best, and the recipe as it is, are then trained with ``seeds`` other seeds and compared.
+        steps: in place of a grid, techniques that are switched on one after another; each is compared with what
+            stands before it, and with the recipe as it is.
+        protocol: how the number is computed; see ``evaluate``.
 
     Raises:
         CotagError: whatever is wrong, in one line; trials that ended stay in the folder.
@@ -78,6 +86,7 @@ def sweep(
         "data": None if isinstance(data, Index) else str(data),
         "grid": list(grid), "seeds": folds or seeds, "one_at_a_time": one_at_a_time, "metric": metric,
         "folds": folds, "most": most, "search": asdict(search) if search else None,
+        "steps": [asdict(step) for step in steps], "protocol": protocol,
     }  # fmt: skip
     _require_sound(settings, asked)
     folder = new_sweep_folder(out, "sweep" if isinstance(recipe, Recipe) else Path(recipe).stem, force)
@@ -93,13 +102,19 @@ def _require_sound(recipe: Recipe, asked: Mapping[str, Any]) -> None:
     seeds, folds, metric = asked["seeds"], asked["folds"], asked["metric"]
     if seeds < 1 or (folds is not None and folds < 2):
         raise SettingError(f"--seeds {seeds} or --folds {folds}: must be 1 or more, and 2 or more")
-    names = headline_names(protocol_of("default"))
+    names = headline_names(protocol_of(asked["protocol"]))
     if metric not in names:
         raise SettingError(f"metric {metric!r} is not known{suggestion(metric, names)}")
+    alone = asked["one_at_a_time"] or asked["most"] is not None
+    if asked["steps"]:
+        if asked["grid"] or asked["search"] or alone:
+            raise SettingError("a waterfall has its steps: leave --grid, --search, --one-at-a-time and --random out")
+        plan_steps(recipe, _steps(asked))
+        return
     if asked["search"] is None:
         plan(recipe, parse_grid(asked["grid"]), asked["one_at_a_time"], asked["most"])
         return
-    if folds or asked["one_at_a_time"] or asked["most"] is not None:
+    if folds or alone:
         raise SettingError("a search draws its settings itself: leave --folds, --one-at-a-time and --random out")
     parse_space(asked["grid"])
     require_optuna(asked["search"]["sampler"])
@@ -134,7 +149,10 @@ def resume_sweep(
 def _finished(folder: SweepFolder, index: Index, recipe: Recipe, asked: Mapping[str, Any], progress: Progress) -> Sweep:
     if asked.get("search"):
         space, how = parse_space(asked["grid"]), Search(**asked["search"])
-        return finish_search(folder, index, recipe, space, how, int(asked["seeds"]), asked["metric"], progress)
+        measure = _measure(folder, recipe, asked)
+        return finish_search(folder, index, recipe, space, how, int(asked["seeds"]), measure, progress)
+    if asked.get("steps"):
+        return finish(folder, index, recipe, plan_steps(recipe, _steps(asked)), asked, progress)
     planned = plan(recipe, parse_grid(asked["grid"]), asked["one_at_a_time"], asked["most"])
     return finish(folder, index, recipe, planned, asked, progress)
 
@@ -148,7 +166,8 @@ def finish(
     Args:
         folder: of the sweep, begun.
         planned: the settings, the recipe as it is first.
-        asked: ``seeds``, ``folds`` and ``metric``, as in ``sweep``.
+        asked: ``seeds``, ``folds`` and ``metric``, as in ``sweep``; with ``steps``, each setting builds on the one
+            before it.
     """
     started = time.monotonic()
     first, seeds, folds = recipe.train.seed, int(asked["seeds"]), asked["folds"]
@@ -158,12 +177,28 @@ def finish(
     with kept_on_failure(folder, progress):
         Trials(index, recipe, folder, progress, folds).fit(todo)
     fitted = time.monotonic()
-    failed = [record for trial in trials if (record := folder.ended(trial)) and record.message]
-    comparison, rows = compared(folder, planned, trials, str(asked["metric"]), folds, recipe.train.seed)
+    measure = _measure(folder, recipe, asked)
+    kept = gathered(trials, measure)
+    comparison, rows = compared(kept, planned, measure)
+    brought = compared_steps(kept, planned, measure) if asked.get("steps") else []
     seconds = {"fitting": fitted - started, "comparing": time.monotonic() - fitted}
-    found = Sweep(folder.folder, rows, comparison, failed, seconds, sweep_sections(comparison, rows, failed))
+    sections = (
+        waterfall_sections(comparison, rows, brought, planned, kept.failed)
+        if brought
+        else sweep_sections(comparison, rows, kept.failed)
+    )
+    found = Sweep(folder.folder, rows, comparison, kept.failed, seconds, sections, brought=brought)
     keep_result(found, repr(index))
     return found
+
+
+def _measure(folder: SweepFolder, recipe: Recipe, asked: Mapping[str, Any]) -> Measure:
+    metric, protocol = str(asked["metric"]), str(asked.get("protocol", "default"))
+    return Measure(folder, decision_of, metric, protocol, asked["folds"], recipe.train.seed)
+
+
+def _steps(asked: Mapping[str, Any]) -> list[Step]:
+    return [Step(step["name"], tuple(step["changes"])) for step in asked["steps"]]
 
 
 def new_sweep_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> SweepFolder:
