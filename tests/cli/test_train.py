@@ -88,3 +88,26 @@ def test_a_label_spelled_two_ways_is_said_once(
         assert ran.err.count("look like one label spelled differently") == 1
         assert "'Red'" in ran.err
         assert "CotagWarning" not in ran.err
+
+
+def test_a_final_run_takes_data_and_settings_of_the_run(
+    cotag: Callable[..., Any], pictures: Path, set_tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--set", "train.refit=false", "--set", "train.seed=7"]
+    assert cotag("train", pictures, *set_tiny, *small, "--out", "runs/first").code == 0
+    ran = cotag("train", "--final", "runs/first")
+    assert ran.code == 0
+    assert "final run of runs/first: the head is fitted once more" in ran.err
+    assert "model:  runs/first-final-1" in ran.out
+    assert Recipe.load(tmp_path / "runs" / "first-final-1" / "recipe.yaml").train.seed == 7
+    assert "runs/first-final-1: is a final run itself" in cotag("train", "--final", "runs/first-final-1").error
+    for extra in (["--recipe", "quick"], ["--set", "train.seed=1"], ["--read", "a=b"], ["--resume", "runs/first"]):
+        assert "--final takes the settings that the run had" in cotag("train", "--final", "runs/first", *extra).error
+    assert "is the run itself" in cotag("train", "--final", "runs/first", "--out", "runs/first", "--force").error
+
+
+def test_without_data_and_run_there_is_nothing_to_train_on(cotag: Callable[..., Any]) -> None:
+    ran = cotag("train", "--recipe", "quick")
+    assert ran.code == 2
+    assert "--final RUN" in ran.err

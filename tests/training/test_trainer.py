@@ -319,6 +319,18 @@ def test_the_model_keeps_the_weights_of_the_chosen_epoch(
     assert equal(model.state_dict(), states[best])
 
 
+def test_it_can_end_before_its_schedule_does() -> None:
+    states: list[dict[str, Tensor]] = []
+    whole = trainer(Small(), 4, judge=scripted("val_mAP", [0.5] * 5, states))
+    rates = [row.get("learning_rate") for row in whole.fit(source(), HASH, Silent()).history]
+    model = Small()
+    short = trainer(model, 4, judge=lambda model: {}, stop_after=2, choose_by="last")
+    state = short.fit(source(), HASH, Silent())
+    assert (state.epoch, state.best_epoch) == (2, 2)
+    assert [row.get("learning_rate") for row in state.history] == rates[:3]
+    assert equal(model.state_dict(), states[2])
+
+
 def test_it_stops_when_patience_ends_and_stays_stopped(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path / "checkpoints")
     values = [0.1, 0.5, 0.4, 0.5, 0.3, 0.9]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cotag.cli.arguments import Data, Force, Json, Read, reader_options
+from cotag.cli.arguments import Force, Json, Read, reader_options
 from cotag.errors import SettingError
 
 OTHERS = "the report, and --json"
@@ -41,7 +41,9 @@ def demo(
 
 
 def train(
-    data: Data,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="format:path, or a path; with --final that of RUN if left out.")
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE", help="A preset (see cotag list recipes) or a file; else quick."),
@@ -54,6 +56,10 @@ def train(
         str | None, typer.Option(metavar="DIR", help="The run's folder; runs/RECIPE-N if not given.")
     ] = None,
     resume: Annotated[str | None, typer.Option(metavar="DIR", help="Go on in this run's folder.")] = None,
+    final: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Train as this finished run did, on its validation images too."),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -67,10 +73,16 @@ def train(
 
     if resume and (recipe or out or settings or read):
         raise SettingError("--resume goes on with the recipe and folder that the run has; leave out the other options")
+    if final and (recipe or settings or read or resume):
+        raise SettingError(
+            "--final takes the settings that the run had; leave --recipe, --set, --read and --resume out"
+        )
+    if data is None and not final:
+        raise typer.BadParameter("missing; give format:path or a path, or --final RUN", param_hint="DATA")
     # Quoted: a separator such as | has a meaning of its own in YAML.
     options = [f"data.read.{key}={json.dumps(value)}" for key, value in reader_options(read).items()]
     overrides = [*(settings or []), *options]
-    run = run_train(data, recipe or "quick", out, overrides, resume, force, TerminalProgress())
+    run = run_train(data, recipe or "quick", out, overrides, resume, force, TerminalProgress(), final)
     if not is_first_process():
         return
     if as_json:

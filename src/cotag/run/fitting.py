@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from cotag.recipe import Recipe
 from cotag.registry import OPTIMIZERS, SCHEDULES
 from cotag.run.balance import balance_of, held_of
 from cotag.run.checks import fold_count
+from cotag.run.fitted import Fitted as Fitted
 from cotag.run.folder import RunFolder
 from cotag.run.loaders import judging_loader, training_loader
 from cotag.run.losses import as_taught, head_criteria, whole_criterion
@@ -45,38 +45,19 @@ from cotag.training.trainer import LoopSettings, Trainer
 from cotag.types.index import Index
 from cotag.types.progress import Progress
 
-RowsAndLogits = tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What fitting gave besides the tagger's weights.
-
-    Attributes:
-        scores: for ``choose`` and ``test``, the rows int64 (N,) and float32 logits (N, K).
-        history: a dictionary of numbers for each epoch or strength.
-        seconds: how long the parts took.
-        skipped: rows of images that could not be read, with the reason.
-        weight_decay: the strength that was used.
-        baseline: what a linear head reaches on the same features, in words; empty where the head is linear itself or
-            nothing that it could use was computed.
-    """
-
-    scores: dict[str, RowsAndLogits]
-    history: list[dict[str, float]]
-    seconds: dict[str, float]
-    skipped: dict[int, str] = field(default_factory=dict)
-    weight_decay: float = 0.0
-    baseline: str = ""
-
 
 def fit(
-    tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, progress: Progress, resume: bool
-) -> Fitted:
-    """Fit a tagger in the way that ``train.mode`` names."""
+    tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, progress: Progress, resume: bool,
+    stop_after: int | None = None,
+) -> Fitted:  # fmt: skip
+    """Fit a tagger in the way that ``train.mode`` names.
+
+    Args:
+        stop_after: end to end, the epoch that is kept, where no image chooses.
+    """
     if recipe.train.mode == "features":
         return fit_on_features(tagger, index, roles, recipe, progress)
-    return fit_end_to_end(tagger, index, roles, recipe, folder, progress, resume)
+    return fit_end_to_end(tagger, index, roles, recipe, folder, progress, resume, stop_after=stop_after)
 
 
 def judge(logits_NK: np.ndarray, targets_NK: np.ndarray) -> dict[str, float]:
@@ -186,7 +167,7 @@ def head_loop(recipe: Recipe, parts: dict[str, Part], balance: Balance | None) -
 
 def fit_end_to_end(
     tagger: Tagger, index: Index, roles: Roles, recipe: Recipe, folder: RunFolder, progress: Progress, resume: bool,
-    judge: Judge = judge,
+    judge: Judge = judge, stop_after: int | None = None,
 ) -> Fitted:  # fmt: skip
     """Fit backbone and head on pictures, with checkpoints. What judges an epoch may raise to stop."""
     given, state = recipe.train, this_process()
@@ -197,6 +178,8 @@ def fit_end_to_end(
     held_out = judging_loader(tagger, index, roles.choose, recipe)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
+        if stop_after is not None:
+            return {}
         rows, logits = score_batches(model, held_out, state.device, progress, "validation", len(roles.choose))
         require_positives("choose", index, rows)
         return judge(logits, index.targets(rows))
@@ -214,7 +197,7 @@ def fit_end_to_end(
         whole_criterion(recipe, tagger, index, roles.train),
         OPTIMIZERS.build(given.optimizer, groups, **given.optimizer_args),
         SCHEDULES.build(given.schedule, **given.schedule_args),
-        _loop(recipe),
+        _loop(recipe, stop_after),
         evaluate,
         Checkpoints(folder.checkpoints),
         lambda row: str(index.image(row)),
@@ -223,21 +206,20 @@ def fit_end_to_end(
     fitted = time.monotonic()
     scores = {}
     skipped = {**batches.skipped.reasons, **held_out.skipped.reasons}
-    for role in ("choose", "test"):
+    for role in ("choose", "test") if stop_after is None else ("test",):
         judged = judging_loader(tagger, index, getattr(roles, role), recipe)
         scores[role] = score_batches(tagger, judged, state.device, progress, role, len(getattr(roles, role)))
         require_positives(role, index, scores[role][0])
         skipped.update(judged.skipped.reasons)
-    progress.say(f"kept epoch {reached.best_epoch}, chosen by {given.choose_by}")
+    progress.say(f"kept epoch {reached.best_epoch}" + (f", chosen by {given.choose_by}" if stop_after is None else ""))
     seconds = {"fitting": fitted - started, "judging": time.monotonic() - fitted}
     return Fitted(scores, reached.history, seconds, skipped, decay)
 
 
-def _loop(recipe: Recipe) -> LoopSettings:
+def _loop(recipe: Recipe, stop_after: int | None = None) -> LoopSettings:
     given = recipe.train
-    return LoopSettings(
-        given.epochs, given.warmup_epochs, given.clip_norm, given.patience, given.choose_by, ema=given.ema
-    )
+    patience, choose_by = (given.patience, given.choose_by) if stop_after is None else (None, "last")
+    return LoopSettings(given.epochs, given.warmup_epochs, given.clip_norm, patience, choose_by, given.ema, stop_after)
 
 
 def start_at_base_rate(head: nn.Module, targets_NK: np.ndarray) -> None:

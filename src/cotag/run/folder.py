@@ -19,6 +19,7 @@ from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
 RUNS = Path("runs")
+AGAIN = "resume with the same data, or train with another --out"
 
 
 class RunFolder:
@@ -27,7 +28,8 @@ class RunFolder:
     Args:
         folder: ``recipe.yaml`` (resolved), ``data.json`` (source and label space), ``splits.csv`` (role of each
             image), ``environment.json``, ``metrics.jsonl`` (one line per epoch or strength), ``checkpoints``,
-            ``scores/*.parquet``, ``model``, ``report.html``, ``result.json``.
+            ``scores/*.parquet``, ``model``, ``report.html``, ``result.json``; ``final.json`` of a run on the union
+            of training and validation images: what it took from the run that chose.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -41,6 +43,7 @@ class RunFolder:
         self.model = self.folder / "model"
         self.report = self.folder / "report.html"
         self.result = self.folder / "result.json"
+        self.final = self.folder / "final.json"
 
     @classmethod
     def of_model(cls, model: str | os.PathLike[str]) -> RunFolder:
@@ -51,7 +54,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what an earlier run left here, so that nothing of two runs lies side by side; other files stay."""
-        for file in (self.recipe, self.data, self.splits, self.environment, self.history, self.report, self.result):
+        about = (self.recipe, self.data, self.splits, self.environment, self.final)
+        for file in (*about, self.history, self.report, self.result):
             file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.model, self.folder / "scores"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -109,8 +113,11 @@ class RunFolder:
                 f"{error}; resume with the data that it began with, or train with another --out"
             ) from None
 
-    def load_roles(self, index: Index) -> Roles:
+    def load_roles(self, index: Index, advice: str = AGAIN) -> Roles:
         """The roles that the run began with.
+
+        Args:
+            advice: what to do where the images are others.
 
         Raises:
             ResumeError: the images are not those that the run began with.
@@ -120,7 +127,7 @@ class RunFolder:
         if changed:
             raise ResumeError(
                 f"{self.folder}: the images changed since the run began ({len(changed)}: {listing(changed, 3)}); "
-                "resume with the same data, or train with another --out"
+                f"{advice}"
             )
         given = np.array([roles[name] for name in index.ids])
         about = json.loads(self.data.read_text("utf-8"))

@@ -20,11 +20,13 @@ from cotag.evaluation.report import write_report
 from cotag.evaluation.uncertainty import Interval, bootstrap_intervals, takes_seconds
 from cotag.models.backbone_parts import frozen_told
 from cotag.models.bundle import save_tagger
+from cotag.models.settings import write_calibration
 from cotag.models.tagger import Tagger
 from cotag.recipe import Recipe
 from cotag.run.balance import balance_report
 from cotag.run.checks import check_recipe
 from cotag.run.environment import environment
+from cotag.run.final import Final, begin_final, finished_run, source_of
 from cotag.run.fitting import Fitted, fit
 from cotag.run.folder import RunFolder, new_folder
 from cotag.run.losses import require_loss
@@ -70,31 +72,34 @@ class Run:
 
 
 def train(
-    data: Data,
+    data: Data | None = None,
     recipe: str | os.PathLike[str] | Recipe = "quick",
     out: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
     resume: str | os.PathLike[str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    final: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Train a tagger and judge it.
 
     Args:
-        data: ``format:path``, a path, or an Index.
+        data: ``format:path``, a path, or an Index; with ``final`` that of the run where not given.
         recipe: a preset's name, a YAML file, or a Recipe.
         out: the run's folder; ``runs/RECIPE-N`` where not given.
         overrides: settings as ``key=value``.
         resume: a run's folder to go on in, with its own recipe; ``out`` and ``recipe`` are not used then.
         force: whether what lies in ``out`` may be overwritten.
         progress: shows how far the work is; nothing by default.
+        final: a finished run's folder, whose settings are taken: its training and validation images train together
+            for the epoch that its validation chose; ``recipe`` is not used then.
 
     Raises:
         CotagError: whatever is wrong, in one line; what was finished before stays in the folder.
     """
     progress = progress or Silent()
     started = time.monotonic()
-    begun = _resumed(data, resume, overrides) if resume is not None else _new(data, recipe, out, overrides, force)
+    begun = _begin(data, recipe, out, overrides, resume, force, final)
     for line in (*begun.index.notes, *begun.roles.told):
         progress.say(line)
     settings, index, roles, folder = begun.recipe, begun.index, begun.roles, begun.folder
@@ -110,14 +115,12 @@ def train(
     if process.is_main_process:
         if resume is None:
             # Only now: until here a wrong setting costs nothing of what the folder held.
-            folder.clear()
-            settings.save(folder.recipe)
-            folder.save_data(index, roles, "an Index" if isinstance(data, Index) else str(data))
+            begun.save()
         write_json(folder.environment, environment(settings.train.seed))
     process.wait_for_everyone()
     seconds = {"reading": time.monotonic() - started}
     try:
-        fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint)
+        fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint, begun.stop_after)
         report, intervals, sections = _finish(tagger, begun, fitted, [*about_balance, *knowledge.sections])
     except (CotagError, KeyboardInterrupt) as error:
         if not isinstance(error, SettingError):
@@ -136,10 +139,42 @@ class _Begun:
     index: Index
     roles: Roles
     folder: RunFolder
+    source: str
+    final: Final | None = None
+
+    @property
+    def stop_after(self) -> int | None:
+        """The epoch that a final run ends with."""
+        return None if self.final is None else self.final.epoch
+
+    def save(self) -> None:
+        """Put all that does not change any more into the folder, in the place of an earlier run."""
+        self.folder.clear()
+        self.recipe.save(self.folder.recipe)
+        self.folder.save_data(self.index, self.roles, self.source)
+        if self.final is not None:
+            write_json(self.folder.final, self.final.to_json())
+
+
+def _begin(
+    data: Data | None,
+    recipe: str | os.PathLike[str] | Recipe,
+    out: str | os.PathLike[str] | None,
+    overrides: Sequence[str],
+    resume: str | os.PathLike[str] | None,
+    force: bool,
+    final: str | os.PathLike[str] | None,
+) -> _Begun:
+    """The beginning of a new run, of one that goes on, or of one on the union of a finished one."""
+    if final is not None:
+        return _final(data, final, out, force, used=bool(overrides) or resume is not None)
+    if resume is not None:
+        return _resumed(data, resume, overrides)
+    return _new(data, recipe, out, overrides, force)
 
 
 def _new(
-    data: Data,
+    data: Data | None,
     recipe: str | os.PathLike[str] | Recipe,
     out: str | os.PathLike[str] | None,
     overrides: Sequence[str],
@@ -154,7 +189,22 @@ def _new(
     for role in ("train", "choose", "test"):
         require_positives(role, index, getattr(roles, role))
     require_loss(settings, index, roles)
-    return _Begun(settings, index, replace(roles, told=told(roles, settings)), folder)
+    return _Begun(settings, index, replace(roles, told=told(roles, settings)), folder, _source(data))
+
+
+def _final(
+    data: Data | None, run: str | os.PathLike[str], out: str | os.PathLike[str] | None, force: bool, used: bool
+) -> _Begun:
+    if used:
+        raise SettingError("--final takes the settings of the run as they are; leave --set and --resume out")
+    first = finished_run(run, out)
+    data = source_of(first) if data is None else data
+    folder = _agreed_folder(out, f"{first.folder.resolve().name}-final", force)
+    index = _index(data, Recipe.load(first.recipe))
+    begun = begin_final(first, index)
+    require_positives("test", index, begun.roles.test)
+    require_loss(begun.recipe, index, begun.roles)
+    return _Begun(begun.recipe, index, begun.roles, folder, _source(data), begun.final)
 
 
 def _agreed_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -> RunFolder:
@@ -166,7 +216,7 @@ def _agreed_folder(out: str | os.PathLike[str] | None, name: str, force: bool) -
     return RunFolder(found[0])
 
 
-def _resumed(data: Data, resume: str | os.PathLike[str], overrides: Sequence[str]) -> _Begun:
+def _resumed(data: Data | None, resume: str | os.PathLike[str], overrides: Sequence[str]) -> _Begun:
     if overrides:
         raise SettingError("--resume takes the settings that the run began with; leave --set out, or train anew")
     folder = RunFolder(resume)
@@ -178,10 +228,16 @@ def _resumed(data: Data, resume: str | os.PathLike[str], overrides: Sequence[str
     roles = folder.load_roles(index)
     if this_process().is_main_process:
         clear_leftovers(folder.folder)
-    return _Begun(settings, index, roles, folder)
+    return _Begun(settings, index, roles, folder, _source(data), Final.load(folder))
 
 
-def _index(data: Data, recipe: Recipe) -> Index:
+def _source(data: Data | None) -> str:
+    return "an Index" if isinstance(data, Index) else str(data)
+
+
+def _index(data: Data | None, recipe: Recipe) -> Index:
+    if data is None:
+        raise SettingError("there are no data to train on; give format:path, or final=RUN for those of a finished run")
     return data if isinstance(data, Index) else read(data, **recipe.data.read)
 
 
@@ -194,25 +250,30 @@ def _finish(
 ) -> tuple[Report, dict[str, Interval], list[Section]]:
     """Save the model, the scores and the report, with sections on the graph and vectors of the labels."""
     recipe, index, folder, is_main = begun.recipe, begun.index, begun.folder, this_process().is_main_process
-    decision = Decision(**recipe.decide.model_dump())
+    decision, calibration = Decision(**recipe.decide.model_dump()), None
+    if begun.final is not None:
+        decision, calibration = begun.final.judged_by(index.label_space)
+        fitted = begun.final.without_choice(fitted)
     counts_K = training_counts(index, begun.roles, recipe)
     reports: dict[str, Report] = {}
-    for role in ("choose", "test"):
-        rows, logits_NK = fitted.scores[role]
+    for role, (rows, logits_NK) in fitted.scores.items():
         origin = {"model": str(folder.model), "split": role, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         ids = [index.ids[int(row)] for row in rows]
         scores = Scores(ids, logits_NK.astype(np.float32), index.targets(rows), "logit", index.label_space, origin)
+        scores = calibration.apply(scores) if calibration is not None else scores
         reports[role] = evaluate(scores, decision, train_counts=counts_K)
         if is_main:
             scores.save(folder.scores(role))
     # The scores of the last role, those that judge.
     intervals = bootstrap_intervals(scores, decision) if takes_seconds(scores, MOST_SCORES) else {}
     sections = run_sections(reports["test"], intervals, scores, decision, begun.roles, index, fitted, recipe)
-    sections[-2:-2] = about_labels
+    sections[-2:-2] = about_labels if begun.final is None else [begun.final.section(), *about_labels]
     about = {"data": list(begun.roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
     tagger.to("cpu")
     if is_main:
         write_history(folder.history, fitted.history)
         save_tagger(tagger, folder.model, decision.to_json(), about)
+        if calibration is not None:
+            write_calibration(folder.model, calibration, decision.to_json())
         write_report(sections, folder.report, f"Run {folder.folder.name}", repr(index), force=True)
     return reports["test"], intervals, sections

@@ -47,6 +47,8 @@ class LoopSettings:
         patience: epochs without a better choice after which training stops; None for never.
         choose_by: the epoch that is kept: ``mAP`` (highest) or ``loss`` (lowest) of what ``evaluate`` returns as
             val_mAP and val_loss, or ``last``.
+        stop_after: the epoch after which training ends all the same, while the schedule is that of all ``epochs``;
+            None for the last.
         ema: decay of the exponential average of the weights, which is then what is evaluated and kept; None for none.
     """
 
@@ -56,6 +58,12 @@ class LoopSettings:
     patience: int | None = None
     choose_by: str = "mAP"
     ema: float | None = None
+    stop_after: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The last epoch that trains, if none is refused before."""
+        return self.stop_after or self.epochs
 
 
 class Trainer:
@@ -111,13 +119,13 @@ class Trainer:
             if self.checkpoints is None:
                 raise ResumeError("this training keeps no checkpoints; train without resume")
             state = self.checkpoints.load_last(plain, self.optimizer, label_hash, self.average, self.criterion)
-            progress.say(f"resumed after epoch {state.epoch} of {self.settings.epochs}")
+            progress.say(f"resumed after epoch {state.epoch} of {self.settings.last}")
         else:
             state = TrainingState(label_hash)
             self._judge(state, 0, {}, progress)
-        with progress.task("training", self.settings.epochs * len(batches)) as task:
+        with progress.task("training", self.settings.last * len(batches)) as task:
             task.advance(state.epoch * len(batches))
-            for epoch in range(state.epoch + 1, self.settings.epochs + 1):
+            for epoch in range(state.epoch + 1, self.settings.last + 1):
                 if self.settings.patience and state.epoch - state.best_epoch >= self.settings.patience:
                     progress.say(f"stopped early: no better epoch since {state.best_epoch}")
                     break
@@ -195,7 +203,9 @@ class Trainer:
                 state.best_epoch, state.best_value = epoch, value
                 self._keep_best(plain)
         shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items() if name != "seconds")
-        progress.say(f"epoch {epoch}: {shown}{'  best' if better else ''}")
+        if shown:
+            told_best = better and self.settings.choose_by != "last"
+            progress.say(f"epoch {epoch}: {shown}{'  best' if told_best else ''}")
         if self.checkpoints is not None and self.accelerator.is_main_process:
             self.checkpoints.save_last(plain, self.optimizer, state, self.average, self.criterion)
             write_history(self.checkpoints.folder.parent / "metrics.jsonl", state.history)

@@ -27,7 +27,9 @@ def learning_section(history: Sequence[Mapping[str, Any]], weight_decay: float |
         if len(tried) > 1:
             by_strength = {f"weight decay {decay:g}": _of(history, decay) for decay in tried if decay is not None}
             return replace(learning_curves(by_strength)[0], title="Learning")
-        return Section("Learning", "Each epoch, on the images that choose.", figure=epoch_curves(history))
+        judged = any(key.startswith("val_") for row in history for key in row)
+        text = f"Each epoch, on the images that {'choose' if judged else 'train'}."
+        return Section("Learning", text, figure=epoch_curves(history))
     columns = ("weight_decay", "val_mAP", "val_loss")
     rows = [[row.get(name) for name in columns] for row in history]
     text = "Each strength on the images that choose"
