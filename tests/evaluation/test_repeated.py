@@ -134,9 +134,9 @@ def test_the_luck_of_other_trainings_is_none_of_a_decision() -> None:
     def moved(scores: Scores) -> Scores:
         return Scores(ids, scores.scores_NK + 1e-6, targets, "logit", SPACE)
 
-    first = {seed: trained_by(gain) for seed, gain in enumerate((1.5, 2.0, 2.5))}
-    other = {seed: trained_by(gain) for seed, gain in enumerate((2.5, 1.0, 1.5))}
-    decisions = {"b": {seed: Decision(threshold=0.55) for seed in range(3)}}
+    first = {seed: trained_by(gain) for seed, gain in enumerate((1.5, 1.7, 1.9, 2.1, 2.3, 2.5))}
+    other = {seed: trained_by(gain) for seed, gain in enumerate((2.5, 1.0, 1.5, 3.0, 1.0, 0.5))}
+    decisions = {"b": {seed: Decision(threshold=0.55) for seed in range(6)}}
     widths = []
     for second in (first, {seed: moved(one) for seed, one in first.items()}):
         named = {"a": first, "b": second, "c": other}

@@ -6,6 +6,7 @@ import pytest
 
 from cotag.errors import SettingError
 from cotag.recipe import Recipe
+from cotag.run.checks import check_recipe
 from cotag.run.sweep.steps import Step, parse_step, plan_steps, read_steps, step_lists
 
 
@@ -85,5 +86,18 @@ def test_a_list_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("name", sorted(step_lists()))
 def test_the_lists_that_ship_can_be_planned(name: str) -> None:
-    found = plan_steps(Recipe.load("quick", ["train.optimizer=adamw", "train.refit=false"]), read_steps(name))
-    assert all(setting.recipe for setting in found), [setting.message for setting in found]
+    found = plan_steps(
+        Recipe.load(
+            "quick", ["train.optimizer=adamw", "train.refit=false", "data.mean=[0, 0, 0]", "data.std=[1, 1, 1]"]
+        ),
+        read_steps(name),
+    )
+    assert len(found) > 3
+    for setting in found:
+        assert setting.recipe is not None, setting.message
+        check_recipe(setting.recipe)
+
+
+def test_a_list_says_what_it_is() -> None:
+    assert "psg" in step_lists()
+    assert all(len(line) > 20 for line in step_lists().values())
