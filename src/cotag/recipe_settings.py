@@ -126,5 +126,24 @@ class TrainSettings(Settings):
 class DecideSettings(Settings):
     """How scores become labels."""
 
-    rule: Literal["threshold"] = "threshold"
+    rule: Literal[
+        "threshold",
+        "top_k",
+        "top_k_and_threshold",
+        "label_thresholds",
+        "group_offset",
+        "group_multiplier",
+        "label_offsets",
+        "label_multipliers",
+    ] = Field("threshold", description="the first three are declared, or fitted for an objective; the others fitted")
     threshold: float = Field(0.5, gt=0, lt=1, description="a label is given at this probability or more")
+    k: int | None = Field(None, ge=1, description="labels that a top-k rule looks at")
+    objective: str | None = Field(None, description="fit on the images that choose, for CF1, OF1, mR@3 ...")
+    multiplier: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="of infrequent labels' probabilities; null fits it"
+    )
+    at_least: float | None = Field(None, gt=0, le=1, description="for the objectives precision and recall")
+    false_positive: float = Field(1.0, ge=0, allow_inf_nan=False, description="cost of a wrong label")
+    false_negative: float = Field(1.0, ge=0, allow_inf_nan=False, description="cost of a missed label")
+    shrinkage: float | None = Field(None, ge=0, allow_inf_nan=False, description="of values for each label; 10")
+    evaluated_only: bool = Field(False, description="never give labels that the data set does not evaluate")

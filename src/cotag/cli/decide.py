@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cotag.cli.arguments import Force, Json
 from cotag.errors import SettingError
-
-if TYPE_CHECKING:
-    from cotag.evaluation.cross_fit import CrossFit, Value
-    from cotag.types.section import Section
-
 
 RULES = (
     "threshold, label_thresholds, top_k, top_k_and_threshold; offsets of logits or multipliers of probabilities: "
@@ -80,6 +75,7 @@ def decide(
     from cotag.evaluation.cross_fit import cross_fit
     from cotag.evaluation.decision_fit import DecisionFit
     from cotag.evaluation.objective import Objective, parse_objective
+    from cotag.evaluation.sections.decision import decision_section
     from cotag.models.settings import model_folder, write_decision
     from cotag.run.decision import as_model_gives
     from cotag.storage import require_free, write_json
@@ -106,43 +102,6 @@ def decide(
     if as_json:
         print_json({**found.to_json(), "images": len(given), "folds": folds, "seed": seed, "origin": given.origin})
         return
-    print_sections([_section(found, len(given), folds, seed)])
+    print_sections([decision_section(found, len(given), folds, seed)])
     for place in filter(None, (model and f"{Path(model)} (predict and evaluate use it)", out)):
         print(f"\nsaved in {place}")
-
-
-def _section(found: CrossFit, images: int, folds: int, seed: int) -> Section:
-    from cotag.types.section import Section
-
-    wanted = found.objective
-    columns = ["decided by", wanted.measured, "95 % interval", "cross-fitted is better by", "95 % interval of that"]
-    rows: list[list[Any]] = []
-    named = {"fitted, cross-fitted (honest)": found.cross_fitted, "fitted, on its own images (naive)": found.naive}
-    for name, value in {**named, **found.plain}.items():
-        rows.append([name, value.value, _interval(value.interval), *_difference(value, wanted.name == "cost")])
-        if wanted.bounded:
-            rows[-1].insert(2, value.bound)
-    if wanted.bounded:
-        columns.insert(2, wanted.bounded)
-    smaller = "; smaller is better" if wanted.name == "cost" else ""
-    text = (
-        f"Objective: {wanted.describe()}{smaller}. {images} images, {folds} folds, seed {seed}.\n"
-        f"Decision: {found.decision.describe()}.\n"
-        f"The naive value is too good by about {found.gap:.4f} (naive and cross-fitted compared)."
-    )
-    if wanted.bounded and found.cross_fitted.bound is not None and found.cross_fitted.bound < (wanted.at_least or 0):
-        text += f"\nOn new images {wanted.bounded} is to be expected under the bound: {found.cross_fitted.bound:.4f}."
-    return Section("Decision", text, columns, rows)
-
-
-def _interval(bounds: tuple[float, float]) -> str:
-    return f"{bounds[0]:.4f} to {bounds[1]:.4f}"
-
-
-def _difference(value: Value, smaller: bool) -> list[float | str | None]:
-    if value.difference is None:
-        return [None, None]
-    middle, low, high = value.difference
-    if smaller:
-        middle, low, high = -middle, -high, -low
-    return [middle, _interval((low, high))]

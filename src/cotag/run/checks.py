@@ -10,6 +10,7 @@ from cotag.recipe import Recipe
 from cotag.recipe_settings import Settings, TrainSettings
 from cotag.registry import HEADS, OPTIMIZERS, SCHEDULES
 from cotag.run.balance import check_balance
+from cotag.run.deciding import check_decide
 from cotag.run.losses import check_loss
 from cotag.run.picture_checks import check_pictures
 
@@ -41,6 +42,7 @@ def check_recipe(recipe: Recipe) -> None:
     SCHEDULES.check(given.schedule, given.schedule_args)
     check_balance(recipe)
     check_pictures(recipe)
+    check_decide(recipe.decide)
     if given.optimizer != "lbfgs":
         OPTIMIZERS.check(given.optimizer, given.optimizer_args)
     if given.mode == "features":

@@ -14,7 +14,6 @@ from accelerate.utils import broadcast_object_list, set_seed
 from cotag.data.read import read
 from cotag.data.splits import Roles, assign_roles
 from cotag.errors import CotagError, ResumeError, SettingError
-from cotag.evaluation.decision import Decision
 from cotag.evaluation.metrics import Report, evaluate
 from cotag.evaluation.report import write_report
 from cotag.evaluation.uncertainty import Interval, bootstrap_intervals, takes_seconds
@@ -25,6 +24,7 @@ from cotag.models.tagger import Tagger
 from cotag.recipe import Recipe
 from cotag.run.balance import balance_report
 from cotag.run.checks import check_recipe
+from cotag.run.deciding import decide, require_decision
 from cotag.run.environment import environment
 from cotag.run.final import Final, begin_final, finished_run, source_of
 from cotag.run.fitting import Fitted, fit
@@ -121,7 +121,7 @@ def train(
     seconds = {"reading": time.monotonic() - started}
     try:
         fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint, begun.stop_after)
-        report, intervals, sections = _finish(tagger, begun, fitted, [*about_balance, *knowledge.sections])
+        report, intervals, sections = _finish(tagger, begun, fitted, [*about_balance, *knowledge.sections], progress)
     except (CotagError, KeyboardInterrupt) as error:
         if not isinstance(error, SettingError):
             progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")
@@ -189,6 +189,7 @@ def _new(
     for role in ("train", "choose", "test"):
         require_positives(role, index, getattr(roles, role))
     require_loss(settings, index, roles)
+    require_decision(settings, index, roles)
     return _Begun(settings, index, replace(roles, told=told(roles, settings)), folder, _source(data))
 
 
@@ -245,21 +246,30 @@ def _name(recipe: str | os.PathLike[str] | Recipe) -> str:
     return "run" if isinstance(recipe, Recipe) else Path(recipe).stem
 
 
+def _scores(begun: _Begun, role: str, rows: np.ndarray, logits_NK: np.ndarray) -> Scores:
+    index, logits_NK = begun.index, logits_NK.astype(np.float32)
+    origin = {"model": str(begun.folder.model), "split": role, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    ids = [index.ids[int(row)] for row in rows]
+    return Scores(ids, logits_NK, index.targets(rows), "logit", index.label_space, origin)
+
+
 def _finish(
-    tagger: Tagger, begun: _Begun, fitted: Fitted, about_labels: Sequence[Section]
+    tagger: Tagger, begun: _Begun, fitted: Fitted, about_labels: Sequence[Section], progress: Progress
 ) -> tuple[Report, dict[str, Interval], list[Section]]:
     """Save the model, the scores and the report, with sections on the graph and vectors of the labels."""
     recipe, index, folder, is_main = begun.recipe, begun.index, begun.folder, this_process().is_main_process
-    decision, calibration = Decision(**recipe.decide.model_dump()), None
+    calibration, about_choice = None, list(about_labels)
     if begun.final is not None:
         decision, calibration = begun.final.judged_by(index.label_space)
         fitted = begun.final.without_choice(fitted)
+        about_choice.insert(0, begun.final.section())
+    found = {role: _scores(begun, role, *rows_and_logits) for role, rows_and_logits in fitted.scores.items()}
+    if begun.final is None:
+        decided = decide(recipe, index, begun.roles, found["choose"], progress)
+        decision, about_choice[:0] = decided.decision, decided.sections
     counts_K = training_counts(index, begun.roles, recipe)
     reports: dict[str, Report] = {}
-    for role, (rows, logits_NK) in fitted.scores.items():
-        origin = {"model": str(folder.model), "split": role, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        ids = [index.ids[int(row)] for row in rows]
-        scores = Scores(ids, logits_NK.astype(np.float32), index.targets(rows), "logit", index.label_space, origin)
+    for role, scores in found.items():
         scores = calibration.apply(scores) if calibration is not None else scores
         reports[role] = evaluate(scores, decision, train_counts=counts_K)
         if is_main:
@@ -267,7 +277,7 @@ def _finish(
     # The scores of the last role, those that judge.
     intervals = bootstrap_intervals(scores, decision) if takes_seconds(scores, MOST_SCORES) else {}
     sections = run_sections(reports["test"], intervals, scores, decision, begun.roles, index, fitted, recipe)
-    sections[-2:-2] = about_labels if begun.final is None else [begun.final.section(), *about_labels]
+    sections[-2:-2] = about_choice
     about = {"data": list(begun.roles.told), "mode": recipe.train.mode, "weights": recipe.model.weights}
     tagger.to("cpu")
     if is_main:
