@@ -40,6 +40,7 @@ class DataSettings(Settings):
     image_size: int | None = Field(None, ge=8, le=4096, description="pixels; null takes the backbone's own")
     resize: Literal["squash", "crop"] = Field("squash", description="squash to a square, or crop its center")
     interpolation: Literal["model", "bilinear", "bicubic"] = "model"
+    decode: Literal["exact", "fast"] = Field("exact", description="all of a JPEG, or at the smallest size that covers")
     mean: tuple[float, float, float] | None = Field(None, description="of [0, 1] RGB; null takes the backbone's own")
     std: tuple[float, float, float] | None = Field(None, description="of [0, 1] RGB; null takes the backbone's own")
     augment: tuple[str | dict[str, dict[str, Any]], ...] = Field(

@@ -30,7 +30,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF
 _ENABLED = [name for name in FORMATS if name != "AVIF" or find_spec("PIL.AvifImagePlugin")]
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00*", b"\x00\x00\x00\x0cjP")
 _ORIENTATION_TAG = 0x0112
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -103,15 +103,15 @@ def decode(stream: BinaryIO, where: str, cover: tuple[int, int] | None = None) -
     Raises:
         ImageError: the bytes are no image of a known format, are truncated or damaged, or hold too many pixels.
     """
-    with _refusing(stream, where):
-        image = _opened(stream, where)
+    with refusing(stream, where):
+        image = opened(stream, where)
         if cover is not None:
             # A picture may lie on its side, so both sides must cover the longer one.
             image.draft(None, (max(cover), max(cover)))
-        if image.format == "JPEG" and _ends_in_zeros(stream):
-            raise ImageError(f"{where}: is truncated (its end is filled with zeros); fetch it again or take it out")
+        if image.format == "JPEG":
+            require_end(stream, where)
         image.load()
-        turn = _TURNS.get(_orientation(image))
+        turn = TURNS.get(orientation(image))
         image = _eight_bits(image, where)
         return image.transpose(turn) if turn is not None else image
 
@@ -122,21 +122,30 @@ def measure(stream: BinaryIO, where: str) -> tuple[int, int]:
     Raises:
         ImageError: as ``decode``, as far as the header shows it.
     """
-    with _refusing(stream, where):
-        image = _opened(stream, where)
-        # Pillow gives the size of a TIFF as it will be after turning.
-        sideways = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
-        return (image.height, image.width) if sideways else image.size
+    with refusing(stream, where):
+        return upright_size(opened(stream, where))
 
 
-def _opened(stream: BinaryIO, where: str) -> Image.Image:
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """The (width, height) of an opened image once it is turned upright."""
+    # Pillow gives the size of a TIFF as it will be after turning.
+    sideways = image.format != "TIFF" and orientation(image) in (5, 6, 7, 8)
+    return (image.height, image.width) if sideways else image.size
+
+
+def opened(stream: BinaryIO, where: str) -> Image.Image:
+    """The image in a stream with its header read and nothing decoded; for use within ``refusing``.
+
+    Raises:
+        ImageError: it declares too many pixels or none.
+    """
     image: Image.Image = Image.open(stream, formats=_ENABLED)
     _require_size(image.width * image.height, where)
     return image
 
 
 @contextmanager
-def _refusing(stream: BinaryIO, where: str) -> Iterator[None]:
+def refusing(stream: BinaryIO, where: str) -> Iterator[None]:
     """Whatever a decoder raises becomes an ImageError of one line."""
     try:
         yield
@@ -174,8 +183,12 @@ def _reason(stream: BinaryIO, error: Exception) -> str:
     return f"is damaged or truncated and cannot be decoded ({said or type(error).__name__})"
 
 
-def _ends_in_zeros(stream: BinaryIO) -> bool:
-    """Whether a JPEG lost its end to zero bytes, as interrupted downloads do; it would decode to plain gray."""
+def require_end(stream: BinaryIO, where: str) -> None:
+    """Refuse a JPEG that lost its end to zero bytes, as interrupted downloads do; it would decode to plain gray.
+
+    Raises:
+        ImageError: it did.
+    """
     place = stream.tell()
     stream.seek(0, os.SEEK_END)
     stream.seek(max(0, stream.tell() - 64))
@@ -186,10 +199,12 @@ def _ends_in_zeros(stream: BinaryIO) -> bool:
         # Some cameras pad a whole file with zeros: then the end marker stands after the last scan.
         zeros = data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
     stream.seek(place)
-    return zeros
+    if zeros:
+        raise ImageError(f"{where}: is truncated (its end is filled with zeros); fetch it again or take it out")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     # Damaged EXIF does not damage the pixels; every viewer then shows them as they are stored.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cotag.data.augmentations import Augmentation
-from cotag.data.images import open_image
+from cotag.data.decoding import prepare_file
 from cotag.data.mixtures import Mixture
 from cotag.data.sampling import EpochPlan
 from cotag.data.transforms import Preprocessing
@@ -22,9 +24,10 @@ from cotag.types.index import Index
 BAD_IMAGES = ("stop", "skip")
 # Keeps the random numbers of batches apart from those of rows, which are made of seed, epoch and row.
 OF_BATCH = 1
-Sample = tuple[int, np.ndarray | None, str]
 Place = tuple[int, int, int]
 """Epoch, row, and how many times the epoch took the row before."""
+Pictures = tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]
+"""The pictures of a batch, their rows, and the rows that failed with the reason of each."""
 
 
 @dataclass
@@ -34,8 +37,8 @@ class Skipped:
     reasons: dict[int, str] = field(default_factory=dict)
 
 
-class ImageRows(Dataset[Sample]):
-    """Pictures of an Index, prepared; picks rows by number.
+class ImageRows(Dataset[Pictures]):
+    """Pictures of an Index, prepared; a batch at a time, each written once, where the batch lies.
 
     Args:
         index: names the images.
@@ -60,17 +63,34 @@ class ImageRows(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, place: Place) -> Sample:
+    def __getitem__(self, place: Place) -> Pictures:
+        return self.__getitems__([place])
+
+    def __getitems__(self, places: Sequence[Place]) -> Pictures:
+        side = self.preprocessing.image_size
+        images_BHWC = _room((len(places), side, side, 3))
+        out_BHWC = images_BHWC.numpy()
+        rows: list[int] = []
+        failures: list[tuple[int, str]] = []
+        for place in places:
+            try:
+                self.prepare(place, out_BHWC[len(rows)])
+            except ImageError as error:
+                failures.append((place[1], str(error)))
+            else:
+                rows.append(place[1])
+        return images_BHWC[: len(rows)].permute(0, 3, 1, 2), torch.tensor(rows, dtype=torch.int64), failures
+
+    def prepare(self, place: Place, out_HWC: np.ndarray) -> None:
+        """Write the pixels of a row into an array.
+
+        Raises:
+            ImageError: the image cannot be decoded.
+        """
         epoch, row, repetition = place
-        try:
-            image = open_image(self.index.image(row), row)
-        except ImageError as error:
-            return row, None, str(error)
-        if augmentations := self.augmentations_of(epoch):
-            random = self.random(epoch, row, repetition)
-            for augment in augmentations:
-                image = augment(image, random)
-        return row, self.preprocessing(image), ""
+        augmentations = self.augmentations_of(epoch)
+        random = self.random(epoch, row, repetition) if augmentations else None
+        prepare_file(self.index.image(row), self.preprocessing, row, augmentations, random, out_HWC)
 
     def augmentations_of(self, epoch: int) -> Sequence[Augmentation]:
         """The augmentations of an epoch."""
@@ -183,7 +203,7 @@ class Loader:
             images,
             batch_sampler=order,
             num_workers=count,
-            collate_fn=_stack,
+            collate_fn=_as_it_is,
             # Without its own, it draws from training's random state: a resumed run would differ from a whole one.
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
@@ -195,7 +215,7 @@ class Loader:
         return len(self.order)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch; images are uint8 (B, 3, H, W)."""
+        """The batches of one epoch; images are uint8 (B, 3, H, W), in memory channels last."""
         self.order.epoch = number
         for place, (images, rows, failures) in enumerate(self._loader):
             if failures:
@@ -222,9 +242,14 @@ def worker_count(workers: int | str) -> int:
     return int(workers)
 
 
-def _stack(samples: list[Sample]) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]:
-    """The pictures of a batch as one tensor, their rows, and what failed."""
-    good = [(row, pixels) for row, pixels, _ in samples if pixels is not None]
-    failures = [(row, reason) for row, pixels, reason in samples if pixels is None]
-    images = torch.from_numpy(np.stack([pixels for _, pixels in good])) if good else torch.empty(0)
-    return images, torch.tensor([row for row, _ in good], dtype=torch.int64), failures
+def _room(shape: tuple[int, ...]) -> torch.Tensor:
+    """Room for the pictures of a batch; in a worker in memory shared with the process that will use them."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+
+
+def _as_it_is(pictures: Any) -> Any:
+    """A batch is made whole by ``ImageRows``."""
+    return pictures

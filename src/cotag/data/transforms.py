@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from cotag.data.resampling import Box, resize
 from cotag.errors import SettingError, suggestion
 
 INTERPOLATIONS = {
@@ -17,6 +18,7 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 RESIZES = ("squash", "crop")
+DECODES = ("exact", "fast")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Preprocessing:
         resize: ``squash`` (both sides to image_size) or ``crop`` (the shorter side, then the center).
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``, with antialiasing.
         mean, std: of RGB values in [0, 1].
+        decode: ``exact`` (all pixels of a JPEG, as Pillow decodes them) or ``fast`` (a JPEG at the smallest of 1, 1/2,
+            1/4 and 1/8 of its size that covers the square, with the fast cosine transform); see ``decoding``.
     """
 
     image_size: int
@@ -35,9 +39,10 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    decode: str = "exact"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("interpolation", INTERPOLATIONS), ("resize", RESIZES)):
+        for name, allowed in (("interpolation", INTERPOLATIONS), ("resize", RESIZES), ("decode", DECODES)):
             value = getattr(self, name)
             if value not in allowed:
                 raise SettingError(f"data.{name} = {value!r} is not known{suggestion(value, allowed)}")
@@ -54,7 +59,33 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """Pixels of an RGB picture; uint8 (3, image_size, image_size)."""
-        size, how = (self.image_size, self.image_size), INTERPOLATIONS[self.interpolation]
-        if image.size != size:
-            image = image.resize(size, how) if self.resize == "squash" else ImageOps.fit(image, size, how)
-        return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+        out_HWC = np.empty((self.image_size, self.image_size, 3), dtype=np.uint8)
+        self.fit(np.asarray(image, dtype=np.uint8), out_HWC)
+        return out_HWC.transpose(2, 0, 1)
+
+    def fit(self, pixels_HWC: np.ndarray, out_HWC: np.ndarray, box: Box | None = None) -> None:
+        """Bring RGB pixels to the square.
+
+        Args:
+            pixels_HWC: uint8 (H, W, 3).
+            out_HWC: takes the result, uint8 (image_size, image_size, 3).
+            box: (left, top, right, bottom) in pixels, the part of the picture that counts; all where not given.
+        """
+        height, width = pixels_HWC.shape[:2]
+        box = box or (0.0, 0.0, float(width), float(height))
+        if self.resize == "crop":
+            box = _centered(box)
+        resize(pixels_HWC, (self.image_size, self.image_size), INTERPOLATIONS[self.interpolation], box, out_HWC)
+
+    def shrinking(self, width: float, height: float) -> int:
+        """By which of 1, 2, 4 and 8 a picture may be divided before it is fitted, and still cover the square."""
+        sides = (width, height)
+        return max(factor for factor in (1, 2, 4, 8) if factor == 1 or min(sides) / factor >= self.image_size)
+
+
+def _centered(box: Box) -> Box:
+    """The largest square in the middle of a box."""
+    left, top, right, bottom = box
+    side = min(right - left, bottom - top)
+    left, top = left + (right - left - side) * 0.5, top + (bottom - top - side) * 0.5
+    return left, top, left + side, top + side

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cotag.data.images import open_image
+from cotag.data.decoding import prepare_file
 from cotag.errors import ImageError
 from cotag.evaluation.calibration import Calibration
 from cotag.evaluation.decision import Decision
@@ -124,7 +124,7 @@ class TaggerPredictor:
             part = images[start : start + batch_size]
             for path in part:
                 try:
-                    prepared.append(self.tagger.preprocessing(open_image(path)))
+                    prepared.append(prepare_file(path, self.tagger.preprocessing))
                     errors.append("")
                 except ImageError as error:
                     if not skip_bad:

@@ -125,6 +125,7 @@ def make_tagger(recipe: Recipe, label_space: LabelSpace, knowledge: LabelKnowled
         "interpolation": None if recipe.data.interpolation == "model" else recipe.data.interpolation,
         "mean": recipe.data.mean,
         "std": recipe.data.std,
+        "decode": recipe.data.decode,
     }
     model, known = recipe.model, knowledge or LabelKnowledge()
     tagger = build_tagger(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from cotag.data.augmentations import Augmentation, Named, build_augmentations, with_settings
-from cotag.data.loader import BatchOrder, ImageRows, Loader, Place, Sample
-from cotag.errors import SettingError, StorageError, TrainingError
+from cotag.data.loader import BatchOrder, ImageRows, Loader, Place
+from cotag.errors import ImageError, SettingError, StorageError, TrainingError
 from cotag.models.tagger import Tagger
 from cotag.training.bank_lock import Claims
 from cotag.training.feature_bank import FeatureBank
@@ -92,12 +92,17 @@ class Pictures(ImageRows):
         """The random numbers of one view of an image."""
         return np.random.default_rng((self.seed, epoch, int.from_bytes(self.digests[row], "little")))
 
-    def __getitem__(self, place: Place) -> Sample:
-        row, pixels, reason = super().__getitem__(place)
+    def prepare(self, place: Place, out_HWC: np.ndarray) -> None:
+        """Write the pixels of a row into an array.
+
+        Raises:
+            ImageError: the image cannot be decoded, or is no longer the one of its digest.
+        """
+        super().prepare(place, out_HWC)
+        _, row, _ = place
         # Its features would be filed under what it was before.
-        if pixels is not None and digest_file(self.index.image(row)) != self.digests[row]:
-            return row, None, f"{self.index.image(row)} (row {row}): changed while features were computed; run again"
-        return row, pixels, reason
+        if digest_file(self.index.image(row)) != self.digests[row]:
+            raise ImageError(f"{self.index.image(row)} (row {row}): changed while features were computed; run again")
 
 
 class Unclaimed(BatchOrder):
