@@ -2,10 +2,10 @@
 
     python benchmarks/sweep.py --shared ../shared/data --data coco604 miml2000
 
-One key at a time: 10 thresholds tau, 10 shares p, 3 other label vectors, 3 other depths, with the recipe as it is 27
-settings, 5 seeds each: 135 trainings. For the labels of miml2000 no published vectors lie there: one tau more instead.
-The features are computed before. Some trials are then trained alone, by ``cotag.train``, and compared; one epoch of
-training end to end is measured, and multiplied.
+What ``cotag reproduce mlgcn-ablation`` does: one thing at a time, 3 kinds of graph, 10 thresholds tau, 11 shares p, 4
+kinds of label vectors (3 for miml2000, of whose labels no published vectors lie there), 4 (5) depths, 5 seeds each: with
+the recipe as it is 28 settings, 140 trainings. The features are computed before. Some trials are then trained alone, by
+``cotag.train``, and compared; one epoch of training end to end is measured, and multiplied.
 """
 
 from __future__ import annotations
@@ -25,54 +25,40 @@ from cotag.data.read import read
 from cotag.data.splits import assign_roles
 from cotag.evaluation.protocols import protocol_of
 from cotag.evaluation.repeated import value_of
+from cotag.evaluation.report import write_report
 from cotag.recipe import Recipe
 from cotag.run.fitting import fit_end_to_end
 from cotag.run.folder import RunFolder
 from cotag.run.model import label_knowledge, make_tagger
+from cotag.run.reproduce.ablation_plan import Plan, ablation_plan
+from cotag.run.reproduce.mlgcn_ablation import SEEDS, ablation_recipe, sections_of
+from cotag.run.reproduce.trials import fit_trials
 from cotag.run.sweep.folder import SweepFolder, Trial
-from cotag.run.sweep.plan import parse_grid, plan
-from cotag.run.sweep.sections import brief
-from cotag.run.sweep.sweep import sweep
 from cotag.run.train import train
 from cotag.types.progress import Silent
 from cotag.types.scores import Scores
 from cotag.types.section import Section
 
 DATA = {"coco604": "coco:{shared}/coco604", "miml2000": "table:{shared}/miml2000/labels.csv"}
-EPOCHS = 20
-TAUS = "0.0,0.1,0.2,0.3,0.5,0.6,0.7,0.8,0.9,1.0"
-SHARES = "0.0,0.1,0.3,0.4,0.5,0.6,0.7,0.8,0.9,0.95"
-DEPTHS = "[],[1024,1024],[1024,1024,1024]"
-GRID = {
-    "coco604": [f"graph.tau={TAUS}", "vectors.source=random,learned,{shared}/mlgcn/coco_glove_word2vec.pkl"],
-    "miml2000": [f"graph.tau={TAUS},0.05", "vectors.source=random,learned"],
-}
 # The published vectors are in alphabetical order.
 READ = {"coco604": ["data.read={order: name}"], "miml2000": []}
+VECTORS = {"coco604": ["glove={shared}/mlgcn/coco_glove_word2vec.pkl"], "miml2000": []}
+GRID = {"coco604": ["depth=1,2,3,4"], "miml2000": ["depth=1,2,3,4,5"]}
 
 
-def settings(name: str, shared: Path) -> list[str]:
-    """The recipe as changes of ``quick``."""
+def changes(name: str, shared: Path) -> list[str]:
+    """What is changed of the ablation's recipe: the small backbone whose weights lie there."""
     weights = shared / "weights" / "mobilenetv2_100.imagenet1k.safetensors"
     return [
         "model.backbone=mobilenetv2_100", "model.backbone_args={pad_type: same}", f"model.weights={weights}",
-        "data.image_size=224", "data.mean=[0.5, 0.5, 0.5]", "data.std=[0.5, 0.5, 0.5]",
-        "model.head=gcn", "model.head_args={widths: [1024], pooling: max}",
-        "train.optimizer=adamw", "train.learning_rate=1e-3", "train.weight_decay=0.01", f"train.epochs={EPOCHS}",
-        "train.batch_size=128", "train.warmup_epochs=1", "train.clip_norm=10", *READ[name],
+        "data.image_size=224", "data.mean=[0.5, 0.5, 0.5]", "data.std=[0.5, 0.5, 0.5]", *READ[name],
     ]  # fmt: skip
 
 
-def grid(name: str, shared: Path) -> list[str]:
-    """What is varied, one key at a time."""
-    own = [text.format(shared=shared) for text in GRID[name]]
-    return [*own, f"graph.p={SHARES}", f"model.head_args.widths={DEPTHS}"]
-
-
-def one_epoch(data: str, overrides: list[str], out: Path) -> float:
+def one_epoch(data: str, base: Recipe, out: Path) -> float:
     """Seconds of one epoch of training the whole network."""
     changed = ["train.mode=end_to_end", "train.epochs=1", "train.warmup_epochs=0", "train.batch_size=32"]
-    recipe = Recipe.load("quick", [*overrides, *changed])
+    recipe = Recipe.load(base, changed)
     index = read(data, **recipe.data.read)
     roles = assign_roles(index)
     tagger = make_tagger(recipe, index.label_space, label_knowledge(recipe, index, roles.train, Silent()))
@@ -80,13 +66,11 @@ def one_epoch(data: str, overrides: list[str], out: Path) -> float:
     return float(fitted.history[-1]["seconds"])
 
 
-def furthest(data: str, name: str, shared: Path, folder: Path, count: int) -> float:
+def furthest(data: str, plan: Plan, folder: Path, count: int) -> float:
     """The largest difference in mAP of some trials to training each of them alone."""
-    base = Recipe.load("quick", settings(name, shared))
-    planned = plan(base, parse_grid(grid(name, shared)), one_at_a_time=True)
-    chosen = random.Random(0).sample([Trial(one, seed) for one in planned for seed in range(5)], count)
+    trials = [Trial(one, seed) for one in plan.settings for seed in range(SEEDS)]
     found = []
-    for number, trial in enumerate(chosen):
+    for number, trial in enumerate(random.Random(0).sample(trials, count)):
         alone = train(data, trial.recipe, folder / f"alone-{number}")
         both = [
             Scores.load(path) for path in (RunFolder(alone.folder).scores("test"), SweepFolder(folder).scores(trial))
@@ -99,24 +83,28 @@ def furthest(data: str, name: str, shared: Path, folder: Path, count: int) -> fl
 def measured(name: str, shared: Path, given: Any) -> list[Any]:
     """One line of the table."""
     data, out = DATA[name].format(shared=shared), Path(tempfile.mkdtemp())
+    base = ablation_recipe(changes(name, shared))
+    plan = ablation_plan(base, GRID[name], [text.format(shared=shared) for text in VECTORS[name]])
     try:
-        train(data, "quick", out / "features", [*settings(name, shared), "train.epochs=1"])
+        train(data, Recipe.load(base, ["train.epochs=1", "train.warmup_epochs=0"]), out / "features")
         started = time.perf_counter()
-        found = sweep(
-            data, "quick", grid(name, shared), 5, True, out=out / "sweep", overrides=settings(name, shared),
-            progress=TerminalProgress(),
-        )  # fmt: skip
+        index = read(data, **base.data.read)
+        found = fit_trials(
+            "mlgcn-ablation", data, index, base, plan.settings, SEEDS, str(out / "sweep"), False, TerminalProgress()
+        )
+        sections = sections_of(plan, found, index, base)
         seconds = time.perf_counter() - started
-        print_sections([found.sections[0], brief(found.sections[1])])
+        print_sections(sections)
         if given.report:
-            shutil.copy(found.report, Path(given.report) / f"{name}.html")
+            write_report(sections, Path(given.report) / f"{name}.html", "Ablation of ML-GCN", data, force=True)
         trainings = sum(len(row.values) for row in found.rows)
-        difference = furthest(data, name, shared, out / "sweep", given.alone) if given.alone else None
-        epoch = one_epoch(data, settings(name, shared), out / "epoch")
-        estimate = epoch * EPOCHS * trainings
+        difference = furthest(data, plan, out / "sweep", given.alone) if given.alone else None
+        epoch = one_epoch(data, base, out / "epoch")
+        estimate = epoch * base.train.epochs * trainings
         return [
             name, trainings, len(found.failed), found.seconds["fitting"], found.seconds["comparing"], seconds,
-            difference, epoch, estimate / 3600, estimate / seconds,
+            None if difference is None else f"{difference:.1e}", epoch, base.train.epochs, estimate / 3600,
+            estimate / seconds,
         ]  # fmt: skip
     finally:
         shutil.rmtree(out)
@@ -127,17 +115,15 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
     parser.add_argument("--data", choices=sorted(DATA), nargs="+", default=sorted(DATA))
     parser.add_argument("--alone", type=int, default=3, help="trials that are trained alone too")
-    parser.add_argument("--report", help="folder for the reports")
+    parser.add_argument("--report", help="folder for the pages")
     given = parser.parse_args()
     columns = (
-        "data", "trainings", "failed", "fitting, s", "comparing, s", "together, s", "largest difference to alone, mAP",
-        "an epoch end to end, s", "all end to end, h", "times longer",
+        "data", "trainings", "failed", "fitting, s", "comparing, s", "all, s", "furthest from alone, mAP",
+        "an epoch end to end, s", "epochs", "all end to end, h", "times longer",
     )  # fmt: skip
     rows = [measured(name, given.shared.resolve(), given) for name in given.data]
     text = "End to end: one measured epoch of training the whole network, times epochs, times trainings."
-    print_sections(
-        [Section(f"The ablation of ML-GCN, {EPOCHS} epochs each", text, columns, np.array(rows, object).tolist())]
-    )
+    print_sections([Section("The ablation of ML-GCN", text, columns, np.array(rows, object).tolist())])
 
 
 if __name__ == "__main__":
