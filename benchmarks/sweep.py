@@ -3,7 +3,7 @@
     python benchmarks/sweep.py --shared ../shared/data --data coco604 miml2000
 
 What ``cotag reproduce mlgcn-ablation`` does: one thing at a time, 3 kinds of graph, 10 thresholds tau, 11 shares p, 4
-kinds of label vectors (3 for miml2000, of whose labels no published vectors lie there), 4 (5) depths, 5 seeds each: with
+kinds of label vectors (3 for miml2000: no published vectors of its labels lie there), 4 (5) depths, 5 seeds each: with
 the recipe as it is 28 settings, 140 trainings. The features are computed before. Some trials are then trained alone, by
 ``cotag.train``, and compared; one epoch of training end to end is measured, and multiplied.
 """

@@ -202,5 +202,6 @@ EXPERIMENTS = Registry(
         "comparison": "cotag.run.reproduce.comparison:comparison",
         "mlgcn-ablation": "cotag.run.reproduce.mlgcn_ablation:mlgcn_ablation",
         "mlgcn-coco": "cotag.run.reproduce.mlgcn_coco:mlgcn_coco",
+        "psg-tuning": "cotag.run.reproduce.psg_tuning:psg_tuning",
     },
 )

@@ -56,6 +56,18 @@ def test_an_ablation_is_printed_and_goes_on(
     assert [one["title"] for one in json.loads(again.out)["sections"]][-1] == "Not run"
 
 
+def test_a_tuning_draws_its_curves(
+    cotag: Callable[..., Any], pictures: Path, set_tiny: list[str], tmp_path: Path
+) -> None:
+    grid = ["learning_rate=0.1", "batch_size=32", "optimizer=adamw", "schedule=cosine", "l1=0", "weight_decay=0.01"]
+    given = [part for one in (*grid, "optimizer_args.momentum=0.9") for part in ("--grid", f"train.{one}")]
+    small = ["--set", "train.epochs=1", "--seeds", 1, "--runs", tmp_path / "runs", "--out", tmp_path / "page.html"]
+    ran = cotag("reproduce", "psg-tuning", pictures, *set_tiny, *small, *given)
+    assert ran.code == 0
+    assert "Learning rate, against 0.001: " in ran.out
+    assert "validation loss" in (tmp_path / "page.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -71,6 +83,7 @@ def test_an_ablation_is_printed_and_goes_on(
         (["mlgcn-ablation"], "experiment mlgcn-ablation needs DATA"),
         (["mlgcn-ablation", "DATA", "--small"], "experiment mlgcn-ablation takes no --small"),
         (["mlgcn-ablation", "DATA", "--grid", "graph.q=1"], "--grid graph.q: is none of what the ablation varies"),
+        (["psg-tuning", "DATA", "--vectors", "glove=x"], "experiment psg-tuning takes no --vectors"),
         (["retrieval", "DATA", "--model", "RUN", "--end-to-end"], "experiment retrieval takes no --end-to-end"),
         (["mlgcn-coco"], "experiment mlgcn-coco needs COCO 2014: download"),
     ],

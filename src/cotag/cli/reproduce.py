@@ -23,24 +23,27 @@ Weights = Annotated[
 ]
 Against = Annotated[str | None, typer.Option(metavar="NAME", help="comparison: rows of coco2014 or voc2007; coco2014.")]
 Method = Annotated[str | None, typer.Option(metavar="NAME", help="comparison: the row to set others against; ML-GCN.")]
-Seeds = Annotated[int | None, typer.Option(metavar="N", min=1, help="mlgcn-ablation: trainings of each setting; 5.")]
+Seeds = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Ablation, tuning: trainings of each setting; 5, 3.")
+]
 Grid = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=A,B,...", help="mlgcn-ablation: values in place of the usual ones; repeatable."),
+    typer.Option(metavar="KEY=A,B,...", help="Ablation, tuning: values in place of the usual ones; repeatable."),
 ]
 Vectors = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=FILE", help="mlgcn-ablation: glove, word2vec, fasttext or text; repeatable."),
 ]
 EndToEnd = Annotated[
-    bool, typer.Option("--end-to-end", help="mlgcn-ablation: the whole network as published, not a head on features.")
+    bool, typer.Option("--end-to-end", help="Ablation, tuning: the whole network, not a head on features.")
 ]
 Small = Annotated[bool, typer.Option("--small", help="mlgcn-coco: on frozen features, of any data.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="mlgcn-*: change a setting; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Ablation, tuning, mlgcn-coco: change a setting; repeatable."),
 ]
 Runs = Annotated[
-    str | None, typer.Option(metavar="DIR", help="mlgcn-*: the folder of its runs; an ablation goes on in it.")
+    str | None, typer.Option(metavar="DIR", help="Of the trainings; an ablation or a tuning goes on in it.")
 ]
 Out = Annotated[str | None, typer.Option(metavar="FILE", help="Also write an HTML file with pictures.")]
 
@@ -71,8 +74,9 @@ def reproduce(
     """Repeat an experiment of a published paper on any data.
 
     retrieval: similar images by plain features, and by what a model learned. classifiers: the labels' classifiers in
-    two dimensions. comparison: published rows beside own runs. mlgcn-ablation: what its graph, tau, p, label vectors
-    and depth are worth. mlgcn-coco: ML-GCN and its baseline, trained and judged on COCO 2014.
+    two dimensions. comparison: published rows beside own runs. mlgcn-ablation: what ML-GCN's graph, tau, p, label
+    vectors and depth are worth. mlgcn-coco: ML-GCN and its baseline on COCO 2014. psg-tuning: learning curves over
+    rate, batch, optimizer, momentum, schedule, L1 and weight decay.
 
     Example: cotag reproduce retrieval table:photos/labels.csv --model runs/first --out retrieval.html
     """

@@ -9,7 +9,8 @@ from pathlib import Path
 from cotag.errors import SettingError, suggestion
 from cotag.recipe import GraphSettings, Recipe, VectorSettings
 from cotag.run.checks import GRAPH_USES
-from cotag.run.sweep.plan import BASELINE, Setting, parse_grid, setting_of
+from cotag.run.reproduce.study import Study, numbered, settings_of, study_of
+from cotag.run.sweep.plan import Setting, parse_grid
 
 TAUS = ("0.0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9")
 # With p = 1 a label would know nothing of itself, and one without neighbors nothing at all: the graph refuses it.
@@ -43,25 +44,6 @@ FETCHED = {
 
 
 @dataclass(frozen=True)
-class Study:
-    """One thing that is varied.
-
-    Attributes:
-        key: what is varied: a key of the recipe, or ``depth``.
-        title: of its sections.
-        names: how the values are called, the recipe's own among them.
-        settings: of each, by name; the recipe as it is under the name of its own value.
-        base: the name of the recipe's own value.
-    """
-
-    key: str
-    title: str
-    names: Sequence[str]
-    settings: Mapping[str, Setting]
-    base: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """What an ablation trains.
 
@@ -92,20 +74,22 @@ def ablation_plan(base: Recipe, grid: Sequence[str] = (), vectors: Sequence[str]
     sources = vector_sources(vectors)
     named = {name: name for name in MADE_UP} | {name: source for name, source in sources.items() if source}
     depth = len(base.model.head_args.get("widths", [WIDTH])) + 1
+    every = (
+        ("graph.kind", "Graph", {value: value for value in values["graph.kind"]}, base.graph.kind),
+        ("graph.tau", "Threshold tau", numbered(values["graph.tau"]), f"{base.graph.tau:g}"),
+        ("graph.p", "Share p", numbered(values["graph.p"]), f"{base.graph.p:g}"),
+        ("vectors.source", "Label vectors", named, base.vectors.source),
+        (DEPTH, "Depth", numbered(values[DEPTH]), str(depth)),
+    )
     # A share that the recipe's kind of graph does not use is nothing to vary.
     used = ("graph.kind", "vectors.source", DEPTH, *(f"graph.{name}" for name in GRAPH_USES[base.graph.kind]))
-    every = (
-        _study(base, "graph.kind", "Graph", _plain(values["graph.kind"]), base.graph.kind),
-        _study(base, "graph.tau", "Threshold tau", _numbers(values["graph.tau"]), f"{base.graph.tau:g}"),
-        _study(base, "graph.p", "Share p", _numbers(values["graph.p"]), f"{base.graph.p:g}"),
-        _study(base, "vectors.source", "Label vectors", named, base.vectors.source),
-        _study(base, DEPTH, "Depth", _numbers(values[DEPTH]), str(depth)),
-    )
-    studies = [study for study in every if study.key in used]
-    settings = {setting.name: setting for study in studies for setting in study.settings.values()}
-    baseline = settings.pop(BASELINE)
+    studies = [
+        study_of(base, key, title, {name: _changes(base, key, value) for name, value in own.items()}, mine)
+        for key, title, own, mine in every
+        if key in used
+    ]
     not_run = {name: FETCHED[name][1] for name, source in sources.items() if not source}
-    return Plan(studies, [baseline, *settings.values()], not_run)
+    return Plan(studies, settings_of(studies), not_run)
 
 
 def vector_sources(given: Sequence[str]) -> dict[str, str]:
@@ -138,44 +122,6 @@ def _given_values(grid: Sequence[str], known: Mapping[str, Sequence[str]]) -> di
     if any(not value.strip().isdecimal() or int(value) < 1 for value in found.get(DEPTH, ())):
         raise SettingError(f"--grid depth={','.join(found[DEPTH])}: expected whole numbers of at least 1")
     return found
-
-
-def _plain(values: Sequence[str]) -> dict[str, str]:
-    return {value: value for value in values}
-
-
-def _numbers(values: Sequence[str]) -> dict[str, str]:
-    """Numbers by how they are written at their shortest; what is none stands as it is and fails in its trial."""
-    found = {}
-    for value in values:
-        try:
-            found[f"{float(value):g}"] = value.strip()
-        except ValueError:
-            found[value] = value
-    return found
-
-
-def _study(base: Recipe, key: str, title: str, values: Mapping[str, str], own: str) -> Study:
-    """A study with the recipe's own value among the values, in the order of numbers where they are some."""
-    recipe = base.to_yaml()
-    settings = {}
-    for name, value in values.items():
-        setting = setting_of(base, f"{key.rpartition('.')[2]}={name}", tuple(_changes(base, key, value)))
-        same = setting.recipe is not None and setting.recipe.to_yaml() == recipe
-        settings[name] = Setting(BASELINE, (), base) if same else setting
-    mine = next((name for name, setting in settings.items() if setting.name == BASELINE), None)
-    if mine is None:
-        mine = own
-        settings = {own: Setting(BASELINE, (), base), **settings}
-    names = sorted(settings, key=_number) if all(_number(name) < float("inf") for name in settings) else list(settings)
-    return Study(key, title, names, settings, mine)
-
-
-def _number(name: str) -> float:
-    try:
-        return float(name)
-    except ValueError:
-        return float("inf")
 
 
 def _changes(base: Recipe, key: str, value: str) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cotag.evaluation.comparison import VERDICTS
 from cotag.evaluation.published import ALL, BENCHMARKS, TOP_3, Benchmark, relative_percent
-from cotag.run.reproduce.ablation_plan import Plan, Study
+from cotag.run.reproduce.ablation_plan import Plan
+from cotag.run.reproduce.study import Study
 from cotag.run.sweep.folder import Record
 from cotag.run.sweep.plan import BASELINE
 from cotag.run.sweep.sections import Row
@@ -22,6 +22,7 @@ PUBLISHED = {
     "depth=3": "ML-GCN, depth 3",
     "depth=4": "ML-GCN, depth 4",
 }
+RATES = (*ALL[1:], *TOP_3)
 DRAWN = ("graph.tau", "graph.p")
 
 
@@ -41,7 +42,7 @@ def ablation_sections(
         edges: how many the graph has at each name of the study of tau.
         notes: what is to be said first.
     """
-    told = [study_in_words(study, rows) for study in plan.studies]
+    told = [study.in_words(rows) for study in plan.studies]
     if plan.not_run:
         told.append("Not run: " + "; ".join(f"vectors of {name}" for name in plan.not_run) + ": see below.")
     sections = [Section("Verdict", "\n\n".join([*notes, *told]))]
@@ -62,46 +63,27 @@ def not_run_sections(plan: Plan, failed: Sequence[Record]) -> list[Section]:
     return found
 
 
-def study_in_words(study: Study, rows: Mapping[str, Row]) -> str:
-    """What a study's values are worth against the recipe's own, in a sentence."""
-    told: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
-    for name in study.names:
-        one = rows[study.settings[name].name].against
-        if one is not None:
-            how = f" ({one.difference:+.4f})" if one.verdict != VERDICTS[2] else ""
-            told[one.verdict].append(f"{name}{how}")
-    parts = [f"better: {', '.join(told['better'])}"] if told["better"] else []
-    parts += [f"worse: {', '.join(told['worse'])}"] if told["worse"] else []
-    parts += [f"cannot be told apart: {', '.join(told[VERDICTS[2]])}"] if told[VERDICTS[2]] else []
-    return f"{study.title}, against {study.base}: {'; '.join(parts) or 'nothing could be compared'}."
-
-
 def _study_sections(
     study: Study, rows: Mapping[str, Row], measured: Mapping[str, Measures], edges: Mapping[str, int]
 ) -> list[Section]:
-    every, top = [], []
+    tested, rates = [], []
     for name in study.names:
-        setting = study.settings[name].name
-        row, own = rows[setting], measured.get(setting, {})
-        shown = f"{name} (recipe)" if setting == BASELINE else name
-        cells = [row.to_json()[key] for key in TESTED]
-        count = [edges.get(name)] if edges else []
-        every.append([shown, *count, own.get("mAP"), *cells, *(own.get(key) for key in ALL[1:])])
-        top.append([shown, *(own.get(key) for key in TOP_3)])
-    counted = ["edges"] if edges else []
-    columns = [study.title, *counted, "mAP", *TESTED, *ALL[1:]]
+        row, own = rows[study.settings[name].name], measured.get(study.settings[name].name, {})
+        shown, found = study.shown(name), row.to_json()
+        tested.append([shown, *([edges.get(name)] if edges else []), own.get("mAP"), *(found[key] for key in TESTED)])
+        rates.append([shown, *(own.get(key) for key in RATES)])
+    columns = [study.title, *(["edges"] if edges else []), "mAP", *TESTED]
     figure = study_figure(study, rows) if study.key in DRAWN else None
-    text = study_in_words(study, rows)
+    text = study.in_words(rows)
     if figure:
         text += (
             "\n\nIn the figure each bar is the interval of the difference to the recipe, over images and seeds, held "
             "to the level of its verdict, so it leaves out the line of the recipe where the verdict names a winner."
         )
+    about = "All: labels at a probability of 0.5 or more. @3: of the three highest of an image, those over 0.5."
     return [
-        Section(study.title, text, columns, every, figure),
-        Section(
-            f"{study.title}: top 3", "Of the three highest of an image, those over 0.5.", [study.title, *TOP_3], top
-        ),
+        Section(study.title, text, columns, tested, figure),
+        Section(f"{study.title}: All and top 3", about, [study.title, *RATES], rates),
     ]
 
 

@@ -13,7 +13,7 @@ from cotag.evaluation.published import ALL, TOP_3
 from cotag.labels.graph import LabelGraph
 from cotag.recipe import Recipe
 from cotag.run.model import label_graph
-from cotag.run.reproduce.ablation_plan import Plan, Study, ablation_plan
+from cotag.run.reproduce.ablation_plan import Plan, ablation_plan
 from cotag.run.reproduce.ablation_sections import (
     Measures,
     ablation_sections,
@@ -24,6 +24,7 @@ from cotag.run.reproduce.ablation_sections import (
 from cotag.run.reproduce.comparison import PROTOCOL, measures, unlike
 from cotag.run.reproduce.experiment import Experiment
 from cotag.run.reproduce.mlgcn_coco import require_vectors
+from cotag.run.reproduce.study import Study
 from cotag.run.reproduce.trials import fit_trials, read_data, read_options
 from cotag.run.sweep.folder import SweepFolder, Trial
 from cotag.run.sweep.sweep import Sweep

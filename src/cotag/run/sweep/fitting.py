@@ -244,9 +244,8 @@ class Trials:
         about = Record(
             trial.setting.name, trial.seed, "", best["val_mAP"], time.monotonic() - started, parameter_count(tagger), 1
         )
-        self.folder.keep(
-            trial, about, {role: self._scores(trial, role, *fitted.scores[role]) for role in fitted.scores}
-        )
+        scores = {role: self._scores(trial, role, *fitted.scores[role]) for role in fitted.scores}
+        self.folder.keep(trial, about, scores, fitted.history)
 
     def _keep(self, ready: _Ready, chosen: Chosen, seconds: float, together: int) -> None:
         test = ready.parts["test"]
@@ -259,7 +258,8 @@ class Trials:
         trial, count = ready.trial, parameter_count(ready.head)
         about = (seconds, count, together, chosen.weight_decay)
         record = Record(trial.setting.name, trial.seed, "", best["val_mAP"], *about)
-        self.folder.keep(trial, record, {role: self._scores(trial, role, *own) for role, own in found.items()})
+        scores = {role: self._scores(trial, role, *logits) for role, logits in found.items()}
+        self.folder.keep(trial, record, scores, own)
 
     def _scores(self, trial: Trial, role: str, rows: np.ndarray, logits_NK: np.ndarray) -> Scores:
         ids = [self.index.ids[int(row)] for row in rows]

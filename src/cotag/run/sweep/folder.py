@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,9 @@ class SweepFolder:
 
     Args:
         folder: ``sweep.json`` (what was asked for), ``recipe.yaml``, ``trials/*.json`` and ``*.parquet`` (records and
-            test scores), ``trials/choose/*.parquet`` (scores of the images that choose), ``table.parquet``,
-            ``report.html``, ``result.json``; of a search ``study.log`` and ``trials.parquet``.
+            test scores), ``trials/choose/*.parquet`` (scores of the images that choose),
+            ``trials/history/*.json`` (of each epoch), ``table.parquet``, ``report.html``, ``result.json``; of a
+            search ``study.log`` and ``trials.parquet``.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -136,11 +137,26 @@ class SweepFolder:
         """The scores of a trial's images that judge, or of those that choose."""
         return (self.trials if role == "test" else self.trials / role) / f"{trial.key}.parquet"
 
-    def keep(self, trial: Trial, record: Record, scores: Mapping[str, Scores] | None = None) -> None:
-        """Write a trial that ended, with its scores by role; its record last, so that what has one is complete."""
+    def keep(
+        self, trial: Trial, record: Record, scores: Mapping[str, Scores] | None = None,
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> None:  # fmt: skip
+        """Write a trial that ended, with its scores by role and its history; its record last, so that what has one is
+        complete."""
         for role, own in (scores or {}).items():
             own.save(self.scores(trial, role))
+        if history:
+            write_json(self._history(trial), list(history))
         write_json(self.trials / f"{trial.key}.json", asdict(record))
+
+    def history(self, trial: Trial) -> list[dict[str, float]]:
+        """Numbers of each epoch of a trial, or of each strength where its head was solved; none where it failed."""
+        path = self._history(trial)
+        found: list[dict[str, float]] = json.loads(path.read_text("utf-8")) if path.is_file() else []
+        return found
+
+    def _history(self, trial: Trial) -> Path:
+        return self.trials / "history" / f"{trial.key}.json"
 
     def ended(self, trial: Trial) -> Record | None:
         """The record of a trial, None where it has not ended."""
