@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -40,34 +41,8 @@ def list_names(
     if settings or out:
         raise SettingError("--set and --out are for --plot: cotag list schedules --plot")
     from cotag.cli.terminal import print_json
-    from cotag.recipe import presets
-    from cotag.registry import (
-        AUGMENTATIONS,
-        EXPERIMENTS,
-        HEADS,
-        LOSSES,
-        MIXTURES,
-        OPTIMIZERS,
-        READERS,
-        SAMPLERS,
-        SCHEDULES,
-    )  # fmt: skip
 
-    tables = {
-        "recipes": lambda: presets(),
-        "readers": READERS.described,
-        "heads": HEADS.described,
-        "losses": LOSSES.described,
-        "optimizers": lambda: (
-            {"lbfgs": "all labels and strengths at once (linear head on features)"} | OPTIMIZERS.described()
-        ),
-        "schedules": SCHEDULES.described,
-        "samplers": SAMPLERS.described,
-        "augmentations": AUGMENTATIONS.described,
-        "mixtures": MIXTURES.described,
-        "experiments": EXPERIMENTS.described,
-        "backbones": _backbones,
-    }
+    tables = _tables()
     if what and what not in tables:
         raise SettingError(f"list {what!r} is not known{suggestion(what, tables)}")
     wanted = [what] if what else [name for name in tables if name != "backbones"]
@@ -83,6 +58,38 @@ def list_names(
             print(f"{'' if what else '  '}{key:<{width}}  {text}".rstrip())
     if not what:
         print("backbones: any timm model; cotag list backbones names them")
+
+
+def _tables() -> dict[str, Callable[[], dict[str, str]]]:
+    """What has names, each with how to get them."""
+    from cotag.recipe import presets
+    from cotag.registry import (
+        AUGMENTATIONS,
+        EXPERIMENTS,
+        HEADS,
+        LOSSES,
+        MIXTURES,
+        OPTIMIZERS,
+        READERS,
+        SAMPLERS,
+        SCHEDULES,
+    )  # fmt: skip
+
+    return {
+        "recipes": lambda: presets(),
+        "readers": READERS.described,
+        "heads": HEADS.described,
+        "losses": LOSSES.described,
+        "optimizers": lambda: (
+            {"lbfgs": "all labels and strengths at once (linear head on features)"} | OPTIMIZERS.described()
+        ),
+        "schedules": SCHEDULES.described,
+        "samplers": SAMPLERS.described,
+        "augmentations": AUGMENTATIONS.described,
+        "mixtures": MIXTURES.described,
+        "experiments": EXPERIMENTS.described,
+        "backbones": _backbones,
+    }
 
 
 def _plot_schedules(what: str, settings: list[str], out: str | None, force: bool, as_json: bool) -> None:
