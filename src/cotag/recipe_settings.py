@@ -24,6 +24,9 @@ class Settings(BaseModel):
         return value
 
 
+Normalization = tuple[float, float, float] | Literal["imagenet", "data", "model"] | None
+
+
 class ModelSettings(Settings):
     """What is trained."""
 
@@ -38,11 +41,13 @@ class DataSettings(Settings):
     """How pictures and labels reach the model, and which split does what."""
 
     image_size: int | None = Field(None, ge=8, le=4096, description="pixels; null takes the backbone's own")
-    resize: Literal["squash", "crop"] = Field("squash", description="squash to a square, or crop its center")
+    resize: Literal["squash", "crop", "letterbox"] = Field(
+        "squash", description="squash to a square, crop its center, or pad what is whole"
+    )
     interpolation: Literal["model", "bilinear", "bicubic"] = "model"
     decode: Literal["exact", "fast"] = Field("exact", description="all of a JPEG, or at the smallest size that covers")
-    mean: tuple[float, float, float] | None = Field(None, description="of [0, 1] RGB; null takes the backbone's own")
-    std: tuple[float, float, float] | None = Field(None, description="of [0, 1] RGB; null takes the backbone's own")
+    mean: Normalization = Field(None, description="of [0, 1] RGB; imagenet, data, or null (model): the backbone's own")
+    std: Normalization = Field(None, description="as mean; data takes the images that train")
     augment: tuple[str | dict[str, dict[str, Any]], ...] = Field(
         (), description="names, or {name: {setting: value}}; see cotag list augmentations"
     )

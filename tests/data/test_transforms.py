@@ -45,7 +45,22 @@ def test_squash_keeps_all_and_crop_keeps_the_center() -> None:
     assert cropped.min() == cropped.max() == 128
 
 
-@pytest.mark.parametrize("resize", ["squash", "crop"])
+def test_letterbox_keeps_the_whole_picture_in_the_middle_and_pads_with_the_mean() -> None:
+    found = Preprocessing(20, "letterbox", "bilinear", (0.2, 0.4, 1.2))(halves())
+    assert found.shape == (3, 20, 20)
+    picture = np.asarray(halves().resize((20, 10), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    assert np.array_equal(found[:, 5:15], picture)
+    for channel, value in enumerate((51, 102, 255)):
+        assert (found[channel, :5] == value).all()
+        assert (found[channel, 15:] == value).all()
+    # An odd rest is one pixel more below; a line stays a line.
+    thin = Preprocessing(9, "letterbox")(Image.new("RGB", (300, 1), "white"))[0]
+    assert (thin == 255).sum(1).tolist() == [0, 0, 0, 0, 9, 0, 0, 0, 0]
+    even = Preprocessing(8, "letterbox")(Image.new("RGB", (80, 30), "white"))[0]
+    assert (even == 255).sum(1).tolist() == [0, 0, 8, 8, 8, 0, 0, 0]
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop", "letterbox"])
 def test_a_tall_picture_is_a_turned_wide_one(resize: str) -> None:
     prepare = Preprocessing(16, resize)
     tall = halves().transpose(Image.Transpose.TRANSPOSE)

@@ -17,7 +17,7 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-RESIZES = ("squash", "crop")
+RESIZES = ("squash", "crop", "letterbox")
 DECODES = ("exact", "fast")
 
 
@@ -27,7 +27,9 @@ class Preprocessing:
 
     Args:
         image_size: side of the square in pixels.
-        resize: ``squash`` (both sides to image_size) or ``crop`` (the shorter side, then the center).
+        resize: ``squash`` (both sides to image_size), ``crop`` (the shorter side, then the center) or ``letterbox``
+            (the longer side; the rest of the square, half on either side, has the color of the mean, which
+            normalizes to 0).
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``, with antialiasing.
         mean, std: of RGB values in [0, 1].
         decode: ``exact`` (all pixels of a JPEG, as Pillow decodes them) or ``fast`` (a JPEG at the smallest of 1, 1/2,
@@ -75,7 +77,18 @@ class Preprocessing:
         box = box or (0.0, 0.0, float(width), float(height))
         if self.resize == "crop":
             box = _centered(box)
-        resize(pixels_HWC, (self.image_size, self.image_size), INTERPOLATIONS[self.interpolation], box, out_HWC)
+        elif self.resize == "letterbox":
+            out_HWC = self._padded(out_HWC, box)
+        size = (out_HWC.shape[1], out_HWC.shape[0])
+        resize(pixels_HWC, size, INTERPOLATIONS[self.interpolation], box, out_HWC)
+
+    def _padded(self, out_HWC: np.ndarray, box: Box) -> np.ndarray:
+        """The place in the middle of the square for what lies in a box; around it the mean."""
+        sides = (box[3] - box[1], box[2] - box[0])
+        height, width = (max(1, round(side * self.image_size / max(sides))) for side in sides)
+        out_HWC[:] = [min(255, max(0, round(255 * value))) for value in self.mean]
+        top, left = (self.image_size - height) // 2, (self.image_size - width) // 2
+        return out_HWC[top : top + height, left : left + width]
 
     def shrinking(self, width: float, height: float) -> int:
         """By which of 1, 2, 4 and 8 a picture may be divided before it is fitted, and still cover the square."""

@@ -17,6 +17,7 @@ from cotag.labels.graph_sections import graph_sections
 from cotag.models.backbone_parts import freeze_parts
 from cotag.models.tagger import Tagger, build_tagger, head_needs
 from cotag.recipe import Recipe
+from cotag.run.normalization import given_numbers
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 from cotag.types.progress import Progress
@@ -123,8 +124,8 @@ def make_tagger(recipe: Recipe, label_space: LabelSpace, knowledge: LabelKnowled
         "image_size": recipe.data.image_size,
         "resize": recipe.data.resize,
         "interpolation": None if recipe.data.interpolation == "model" else recipe.data.interpolation,
-        "mean": recipe.data.mean,
-        "std": recipe.data.std,
+        "mean": given_numbers(recipe, "mean"),
+        "std": given_numbers(recipe, "std"),
         "decode": recipe.data.decode,
     }
     model, known = recipe.model, knowledge or LabelKnowledge()

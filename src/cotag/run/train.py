@@ -31,6 +31,7 @@ from cotag.run.fitting import Fitted, fit
 from cotag.run.folder import RunFolder, new_folder
 from cotag.run.losses import require_loss
 from cotag.run.model import label_knowledge, make_tagger
+from cotag.run.normalization import with_numbers
 from cotag.run.roles import require_positives, told
 from cotag.run.sections import run_sections
 from cotag.run.training_counts import training_counts
@@ -102,6 +103,7 @@ def train(
     begun = _begin(data, recipe, out, overrides, resume, force, final)
     for line in (*begun.index.notes, *begun.roles.told):
         progress.say(line)
+    begun = replace(begun, recipe=with_numbers(begun.recipe, begun.index, begun.roles, progress))
     settings, index, roles, folder = begun.recipe, begun.index, begun.roles, begun.folder
     if resume is not None and settings.train.mode == "end_to_end" and not folder.has_checkpoint:
         progress.say(f"{folder.folder}: no epoch was finished; begins at the first")

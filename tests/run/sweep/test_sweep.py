@@ -50,7 +50,7 @@ def scores(found: Sweep) -> dict[tuple[str, int], Scores]:
         ([*LOOP, "model.head=linear"], "train.learning_rate=0.05", True),
         ([*LOOP, "model.head=linear", "model.head_args.dropout=0.2"], "train.learning_rate=0.05", False),
         ([], "model.head_args.pooling=max", False),
-        (["train.folds=1"], "model.head_args.pooling=max", False),
+        (["train.folds=1", "data.mean=data", "data.std=data"], "model.head_args.pooling=max", False),
         (["data.augment=[crop]", "data.views=1"], "data.views=2", False),
         ([*LOOP, "data.augment=[crop, flip]", "data.views=2"], "train.learning_rate=0.05", True),
     ],

@@ -27,6 +27,7 @@ from cotag.run.fitting import fit_end_to_end, fit_head, folds_of, head_loop, jud
 from cotag.run.folder import RunFolder
 from cotag.run.losses import as_taught, require_loss
 from cotag.run.model import label_knowledge, make_tagger
+from cotag.run.normalization import with_numbers
 from cotag.run.sweep.folder import Record, SweepFolder, Trial
 from cotag.run.views import features_of, views_of
 from cotag.training.features import FeatureBatches, FeatureSet
@@ -137,7 +138,7 @@ class Trials:
         """The trial's untrained head and images; None where the whole model is trained."""
         if trial.setting.recipe is None:
             raise DataError(trial.setting.message)
-        recipe = trial.recipe
+        recipe = self._with_numbers(trial.recipe)
         check_recipe(recipe)
         if recipe.train.mode != "features":
             return None
@@ -155,6 +156,10 @@ class Trials:
         if key not in self._balances:
             self._balances[key] = balance_of(recipe, self.index, self.roles(recipe))
         return self._balances[key]
+
+    def _with_numbers(self, recipe: Recipe) -> Recipe:
+        """The recipe with the numbers that pixels are normalized by."""
+        return with_numbers(recipe, self.index, self.roles(recipe), Silent())
 
     def _head(self, recipe: Recipe) -> nn.Module:
         """The untrained head that ``make_tagger`` would give after ``set_seed``, without the backbone each time."""
@@ -232,7 +237,7 @@ class Trials:
         self._keep(ready, chosen, time.monotonic() - started, 1)
 
     def _end_to_end(self, trial: Trial) -> None:
-        started, recipe = time.monotonic(), trial.recipe
+        started, recipe = time.monotonic(), self._with_numbers(trial.recipe)
         roles = self.roles(recipe)
         set_seed(recipe.train.seed)
         tagger = make_tagger(
