@@ -98,8 +98,7 @@ def train(
     Raises:
         CotagError: whatever is wrong, in one line; what was finished before stays in the folder.
     """
-    progress = progress or Silent()
-    started = time.monotonic()
+    progress, started = progress or Silent(), time.monotonic()
     begun = _begin(data, recipe, out, overrides, resume, force, final)
     for line in (*begun.index.notes, *begun.roles.told):
         progress.say(line)
