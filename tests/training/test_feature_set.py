@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from cotag.data.sampling import Balance, EpochPlan
 from cotag.data.table import read_table
 from cotag.errors import SettingError
 from cotag.models.tagger import Tagger, build_tagger
 from cotag.training.features import FeatureBatches, FeatureSet, Views, compute_features
-from cotag.training.head_fit import Part, joined
+from cotag.training.head_fit import HeadLoop, Part, joined
+from cotag.training.schedules import constant
+from cotag.training.stacked_batches import StackedBatches
 from cotag.training.stored_rows import StoredRows, joined_rows, part_of
+from cotag.training.trainer import LoopSettings
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 from cotag.types.progress import Silent
@@ -180,3 +184,28 @@ def test_views_that_make_no_sense(settings: tuple[int, tuple[str, ...]], message
 def test_an_unknown_augmentation(index: Index) -> None:
     with pytest.raises(SettingError, match="did you mean crop"):
         extract(index, Views(1, ("crob",)))
+
+
+def test_a_repeated_image_is_seen_in_the_next_view_each_time() -> None:
+    features = np.arange(4, dtype=np.float32)[:, None]
+    part = FeatureSet(features, np.array([9, 8, 7, 6]), {}, 0, (features + 10, features + 20))
+    plan = EpochPlan(np.array([4.0, 1.0, 0.0, 2.0]), 7)
+    batches = FeatureBatches(part, np.zeros((4, 1), dtype=np.int8), 3, True, 5, plan)
+    seen: dict[int, list[float]] = {}
+    for batch in batches.epoch(1):
+        for row, value in zip(batch.rows_B.tolist(), batch.images_BCHW[:, 0].tolist(), strict=True):
+            seen.setdefault(row, []).append(value)
+    # Epoch 1 begins with view 1, and after view 2 comes view 0.
+    assert seen == {9: [10, 20, 0, 10], 8: [11], 6: [13, 23]}
+    stacked = StackedBatches()
+    how = HeadLoop(LoopSettings(1), None, None, constant(), 3, 0.1, 5, _Planned(plan))  # type: ignore[arg-type]
+    together = list(stacked.epoch([(Part(part, batches.targets_NK), how)], 1))
+    alone = list(batches.epoch(1))
+    assert [one.features[0].tolist() for one in together] == [one.images_BCHW.tolist() for one in alone]
+
+
+class _Planned(Balance):
+    """A balance with a plan that was made elsewhere."""
+
+    def __init__(self, plan: EpochPlan) -> None:
+        object.__setattr__(self, "plan", lambda held: plan)

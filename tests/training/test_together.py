@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from cotag.data.sampling import Balance
 from cotag.evaluation.metrics import average_precisions
 from cotag.models.heads.csra import ResidualAttentionHead
 from cotag.models.heads.gcn import GraphHead
 from cotag.models.heads.linear import LinearHead
-from cotag.registry import LOSSES, OPTIMIZERS
+from cotag.registry import LOSSES, OPTIMIZERS, SAMPLERS
 from cotag.training import head_fit, together
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureSet
@@ -153,6 +154,28 @@ def test_views_are_taken_in_turn_as_alone() -> None:
     plain = fit_together(fits(linear, parts=[SAME]), judge, Silent())[0]
     assert isinstance(plain, Chosen)
     assert np.abs(found[0].logits_MK - plain.logits_MK).max() > 0.01
+
+
+def test_sampled_images_in_the_order_that_each_has_alone() -> None:
+    infrequent = np.array([True, False, False, False])
+    one = Balance("over", SAMPLERS.build("over", times=2.0), infrequent, "same")
+    other = Balance("class_aware", SAMPLERS.build("class_aware"), infrequent, "same")
+    given = [
+        replace(fit, how=replace(fit.how, balance=balance))
+        for fit, balance in zip(fits(linear), (one, None, other, one), strict=True)
+    ]
+    plain = fit_together(fits(linear), judge, Silent())
+    sampled = assert_as_alone(given)
+    for balance, before, after in zip((one, None, other, one), plain, sampled, strict=True):
+        assert isinstance(before, Chosen)
+        assert np.allclose(before.logits_MK, after.logits_MK, atol=1e-4) == (balance is None)
+
+
+def test_longer_epochs_are_fitted_with_their_like_and_end_as_alone() -> None:
+    balance = Balance("over", SAMPLERS.build("over", times=3.0), np.array([True, False, False, False]))
+    given = [replace(fit, how=replace(fit.how, balance=balance)) for fit in fits(linear, parts=[SAME] * 2)]
+    assert together_key(given[0]) != together_key(fits(linear)[0])
+    assert_as_alone(given)
 
 
 def test_every_decay_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
