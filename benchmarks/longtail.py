@@ -6,7 +6,8 @@
 On frozen features a linear head is fitted by the training loop. Every method's learning rate and weight decay are
 chosen among six pairs by the mAP of the images that choose for seed 0; for each seed other images choose the epoch,
 and the head is fitted again on all training images. Epochs have the same length for all samplers, so that all
-methods take the same number of steps. End to end the whole network is trained by the recipe ``finetune``, with its rates.
+methods take the same number of steps. End to end the whole network is trained by the recipe ``finetune``, with its
+rates.
 
 Labels are grouped by terciles of their training images. macro F1 is given twice: at the threshold 0.5, and at one
 threshold for all labels that makes it largest on the images that choose. A difference to plain cross-entropy is the
