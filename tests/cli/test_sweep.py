@@ -1,19 +1,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-
-from cotag.run.sweep.sweep import resume_sweep
-from cotag.types.scores import Scores
 
 LOOP = [
     part
@@ -58,32 +50,6 @@ def test_what_is_wrong_is_said_before_any_work(
 ) -> None:
     ran = cotag("sweep", pictures, *options)
     assert message in ran.error
-
-
-def test_two_at_once_on_one_bank_one_of_them_killed(pictures: Path, set_tiny: list[str], tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-c", "from cotag.cli.main import main; main()", "sweep", str(pictures), *set_tiny, *LOOP,
-        "--grid", "train.learning_rate=0.01,0.02,0.05,0.1", "--grid", "model.head_args.dropout=0.1,0.2", "--seeds", "2",
-    ]  # fmt: skip
-    folders = [tmp_path / "killed", tmp_path / "whole"]
-    processes = [
-        subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for out in folders
-    ]
-    while not list(folders[0].glob("trials/*.json")) and processes[0].poll() is None:
-        time.sleep(0.005)
-    processes[0].send_signal(signal.SIGKILL)
-    output = [process.communicate()[0] for process in processes]
-    assert processes[1].returncode == 0, output[1]
-    ended = len(list(folders[0].glob("trials/*.json")))
-    assert ended >= 1
-    found = resume_sweep(folders[0])
-    files = sorted(path.name for path in folders[1].glob("trials/*.parquet"))
-    assert len(files) == 18
-    assert sorted(path.name for path in found.folder.glob("trials/*.parquet")) == files
-    for name in files:
-        one, two = (Scores.load(folder / "trials" / name) for folder in folders)
-        np.testing.assert_array_equal(one.scores_NK, two.scores_NK)
 
 
 def test_a_search(cotag: Callable[..., Any], pictures: Path, set_tiny: list[str], tmp_path: Path) -> None:

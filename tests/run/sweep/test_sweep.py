@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cotag.errors import ResumeError, SettingError, TrainingError
+from cotag.errors import ResumeError, SettingError, StorageError, TrainingError
+from cotag.evaluation.decision import Decision
+from cotag.evaluation.metrics import evaluate
 from cotag.evaluation.repeated import compare_repeated
 from cotag.run.folder import RunFolder
 from cotag.run.sweep import fitting
@@ -181,6 +183,39 @@ def test_what_lies_there_is_overwritten_by_force_alone(swept: Any, tmp_path: Pat
     shutil.rmtree(second.folder)
 
 
+def test_a_full_disk_keeps_what_ended(swept: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    save, count = Scores.save, []
+
+    def full(self: Scores, path: Path) -> None:
+        if len(count) == 4:
+            raise StorageError(f"{path}: could not be written (No space left on device)")
+        count.append(path)
+        save(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scores, "save", full)
+        with pytest.raises(StorageError, match="No space left"):
+            swept("train.learning_rate=0.1,0.3")
+    assert len(list((tmp_path / "sweep" / "trials").glob("*.json"))) == 2
+    assert not resume_sweep(tmp_path / "sweep").failed
+
+
+def test_what_is_chosen_by_luck_alone_shows_as_nothing(swept: Any) -> None:
+    """Settings that are all the same but for a name: choosing among them is worth nothing."""
+    found = swept("train.clip_norm=1e6,1e7,1e8", seeds=3)
+    assert "That cannot be told apart from the recipe as it is (+0.0000" in found.sections[0].text
+
+
+def test_a_metric_is_chosen_by_itself(swept: Any) -> None:
+    found = swept("train.learning_rate=0.1", metric="macro_F1", settings=[*LOOP, "decide.threshold=0.3"])
+    for row in found.rows:
+        for name, numbers in (("choose/", row.chosen_values), ("", row.values)):
+            files = [Scores.load(path) for path in (found.folder / "trials").glob(f"{name}*.parquet")]
+            own = {one.origin["seed"]: one for one in files if one.origin["setting"] == row.setting}
+            expected = [evaluate(own[seed], Decision(threshold=0.3)).metrics["macro_F1"] for seed in (0, 1)]
+            assert list(numbers) == pytest.approx(expected)
+
+
 def test_in_folds_every_image_judges_once(swept: Any) -> None:
     found = swept("train.learning_rate=0.1", "model.head_args.pooling=max", folds=3)
     for name in ("recipe", "learning_rate=0.1, pooling=max"):
@@ -194,6 +229,8 @@ def test_in_folds_every_image_judges_once(swept: Any) -> None:
     expected = np.mean([values[record.setting][seed] for seed, record in best.items()])
     assert chosen_each_time(found.rows) == pytest.approx(expected)
     assert f"gives {expected:.4f} on those that judge" in found.sections[0].text
+    gain = expected - np.mean(values["recipe"])
+    assert f"({gain:+.4f}, interval" in found.sections[0].text
     # The spread over folds weighs 1 / 3 + 1 / 2, so the interval is wider than that of 3 seeds would be.
     named = {name: {seed: one for (setting, seed), one in scores(found).items() if setting == name} for name in values}
     wide = found.comparison.differences[0].interval

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from cotag.errors import CotagError, TrainingError
-from cotag.evaluation.comparison import Comparison
+from cotag.evaluation.comparison import Comparison, Difference
 from cotag.evaluation.decision import Decision
 from cotag.evaluation.protocols import protocol_of
 from cotag.evaluation.repeated import compare_repeated, value_of
 from cotag.run.sweep.folder import Record, SweepFolder, Trial
 from cotag.run.sweep.plan import BASELINE, Setting
-from cotag.run.sweep.sections import Row, pareto
+from cotag.run.sweep.sections import Row, best_by_seed, pareto
 from cotag.types.scores import Scores
 
 # The smallest p-value must pass Holm's correction over all settings.
 LEAST_SWAPS, SWAPS_EACH = 1000, 40
+ANEW = "chosen anew"
 Decide = Callable[[Trial], Decision]
 
 
@@ -150,6 +151,26 @@ def compared(found: Gathered, planned: Sequence[Setting], measure: Measure) -> t
     on_front = pareto([(row.test or 0.0, row.seconds or 0.0) for row in kept])
     marked = [replace(row, front=is_on) for row, is_on in zip(kept, on_front, strict=True)]
     return comparison, marked + rows[len(kept) :]
+
+
+def chosen_anew(found: Gathered, rows: Sequence[Row], measure: Measure) -> Difference | None:
+    """What the setting that each seed's own images choose has on the images that judge, against the recipe as it is.
+
+    With folds this is nested cross-validation: of each fold, the other images choose, and the fold judges once what
+    they chose. None where there is one seed alone.
+    """
+    best = {seed: row.setting for seed, (row, _) in best_by_seed(rows).items() if seed in found.scores[BASELINE]}
+    if len(best) < 2:
+        return None
+    named = {BASELINE: found.scores[BASELINE], ANEW: {seed: found.scores[name][seed] for seed, name in best.items()}}
+    decisions = {
+        BASELINE: found.decisions[BASELINE],
+        ANEW: {seed: found.decisions[name][seed] for seed, name in best.items() if seed in found.decisions[name]},
+    }
+    return compare_repeated(
+        named, BASELINE, measure.metric, measure.protocol, LEAST_SWAPS, measure.seed, overlap=measure.overlap,
+        decisions=decisions,
+    ).differences[0]  # fmt: skip
 
 
 def swaps_for(comparisons: int) -> int:

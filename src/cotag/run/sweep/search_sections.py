@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cotag.evaluation.comparison import VERDICTS, Comparison
+from cotag.evaluation.comparison import Comparison
 from cotag.evaluation.figures import bar
 from cotag.run.sweep.folder import Record
 from cotag.run.sweep.plan import Setting
-from cotag.run.sweep.sections import COLUMNS, Row, failures
+from cotag.run.sweep.sections import COLUMNS, Row, against_recipe, failures
 from cotag.run.sweep.study import COMPLETE, FAILED, PRUNED, Tried
 from cotag.types.section import Section, drawn_names
 
@@ -65,16 +65,9 @@ def verdict_in_words(found: Searched, comparison: Comparison) -> str:
         f"recipe as it is has {found.own:.4f} there. That is the best of many and holds their luck."
     ]
     for one in comparison.differences:
-        low, high = one.interval
-        how = f"{one.difference:+.4f}, interval {low:+.4f} to {high:+.4f}, p = {one.p_corrected:.3f}"
-        said = (
-            f"cannot be told apart from the recipe ({how})"
-            if one.verdict == VERDICTS[2]
-            else f"is {one.verdict} than the recipe ({how})"
-        )
         lines.append(
             "Trained anew with other seeds and judged by images that had no part in the search, it has "
-            f"{one.value:.4f} {metric} against {comparison.baseline_value:.4f}, and {said}."
+            f"{one.value:.4f} {metric} against {comparison.baseline_value:.4f}, and {against_recipe(one)}."
         )
     return "\n\n".join(lines)
 

@@ -80,8 +80,12 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def verdict_in_words(comparison: Comparison, rows: Sequence[Row]) -> str:
-    """What may be concluded; the setting to take is named by the images that choose, never by those that judge."""
+def verdict_in_words(comparison: Comparison, rows: Sequence[Row], anew: Difference | None = None) -> str:
+    """What may be concluded; the setting to take is named by the images that choose, never by those that judge.
+
+    Args:
+        anew: what was chosen anew with each seed, against the recipe as it is.
+    """
     lines = []
     for verdict in VERDICTS[:2]:
         names = [found.name for found in comparison.differences if found.verdict == verdict]
@@ -105,25 +109,44 @@ def verdict_in_words(comparison: Comparison, rows: Sequence[Row]) -> str:
         lines.append(
             f"Choosing anew with each seed or fold, by its own images that choose, gives {each:.4f} on those that "
             "judge: what choosing among these settings is worth, without the luck of the best."
+            + (f" That {against_recipe(anew)}." if anew else "")
         )
     return "\n\n".join(lines)
 
 
+def against_recipe(found: Difference) -> str:
+    """A difference to the recipe in words, as the end of a sentence."""
+    low, high = found.interval
+    how = f"{found.difference:+.4f}" + (f", interval {low:+.4f} to {high:+.4f}" if math.isfinite(low) else "")
+    if found.verdict == VERDICTS[2]:
+        return f"cannot be told apart from the recipe as it is ({how})"
+    return f"is {found.verdict} than the recipe as it is ({how})"
+
+
 def chosen_each_time(rows: Sequence[Row]) -> float | None:
     """The mean over seeds of what the setting that chose best with a seed has on the images that judge."""
-    best: dict[int, tuple[float, float]] = {}
+    best = best_by_seed(rows)
+    return float(np.mean([row.values[place] for row, place in best.values()])) if best else None
+
+
+def best_by_seed(rows: Sequence[Row]) -> dict[int, tuple[Row, int]]:
+    """For each seed the setting that its images that choose like best, and the seed's place among its values."""
+    best: dict[int, tuple[Row, int]] = {}
     for row in rows:
-        for record, chosen, value in zip(row.records, row.chosen_values, row.values, strict=True):
-            if chosen > best.get(record.seed, (-1.0, 0.0))[0]:
-                best[record.seed] = (chosen, value)
-    return float(np.mean([value for _, value in best.values()])) if best else None
+        for place, record in enumerate(row.records):
+            held = best.get(record.seed)
+            if held is None or row.chosen_values[place] > held[0].chosen_values[held[1]]:
+                best[record.seed] = (row, place)
+    return dict(sorted(best.items()))
 
 
-def sweep_sections(comparison: Comparison, rows: Sequence[Row], failed: Sequence[Record]) -> list[Section]:
+def sweep_sections(
+    comparison: Comparison, rows: Sequence[Row], failed: Sequence[Record], anew: Difference | None = None
+) -> list[Section]:
     """The sections of a sweep's report."""
     about = f"{comparison.metric} of {comparison.images} images. Protocol: {comparison.protocol}. {comparison.method}"
     found = [
-        Section("Verdict", verdict_in_words(comparison, rows)),
+        Section("Verdict", verdict_in_words(comparison, rows, anew)),
         Section("Settings", about, COLUMNS, [list(row.to_json().values()) for row in rows]),
         Section("Quality and cost", _FRONT, figure=front_figure(rows, comparison.metric)),
     ]  # fmt: skip

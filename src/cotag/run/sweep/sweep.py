@@ -15,7 +15,7 @@ from cotag.evaluation.protocols import protocol_of
 from cotag.evaluation.resampled import headline_names
 from cotag.recipe import Recipe
 from cotag.run.checks import check_recipe
-from cotag.run.sweep.compared import Measure, compared, gathered
+from cotag.run.sweep.compared import Measure, chosen_anew, compared, gathered
 from cotag.run.sweep.deciding import decision_of
 from cotag.run.sweep.fitting import Trials
 from cotag.run.sweep.folder import SweepFolder, Trial
@@ -185,7 +185,7 @@ def finish(
     sections = (
         waterfall_sections(comparison, rows, brought, planned, kept.failed)
         if brought
-        else sweep_sections(comparison, rows, kept.failed)
+        else sweep_sections(comparison, rows, kept.failed, chosen_anew(kept, rows, measure))
     )
     found = Sweep(folder.folder, rows, comparison, kept.failed, seconds, sections, brought=brought)
     keep_result(found, repr(index))
