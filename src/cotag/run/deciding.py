@@ -82,14 +82,9 @@ def decide(recipe: Recipe, index: Index, roles: Roles, choosing: Scores, progres
     Raises:
         SettingError: none of them has a label that counts.
     """
-    given, space = recipe.decide, index.label_space
-    infrequent = _infrequent(recipe, index, roles) if given.rule in ADJUSTING_RULES else ()
-    how = _fit_of(given, infrequent)
+    how = _how(recipe, index, roles)
     if how is None:
-        excluded = _not_evaluated(space) if given.evaluated_only else ()
-        return Decided(
-            Decision(given.rule, given.threshold, given.k, None, None, space if excluded else None, excluded)
-        )
+        return Decided(_declared(recipe.decide, index.label_space))
     folds, seed = min(FOLDS, len(choosing)), recipe.train.seed
     try:
         found = cross_fit(choosing, how, folds, seed)
@@ -105,6 +100,22 @@ def decide(recipe: Recipe, index: Index, roles: Roles, choosing: Scores, progres
         f"cross-fitted on the {len(choosing)} images that choose, {found.naive.value:.4f} naive"
     )
     return Decided(found.decision, [decision_section(found, len(choosing), folds, seed)])
+
+
+def decision_of(recipe: Recipe, index: Index, roles: Roles, choosing: Scores) -> Decision:
+    """The decision of ``decide`` alone, without what it is worth on images that it was not fitted on."""
+    how = _how(recipe, index, roles)
+    return _declared(recipe.decide, index.label_space) if how is None else how.fit(choosing)
+
+
+def _how(recipe: Recipe, index: Index, roles: Roles) -> DecisionFit | None:
+    infrequent = _infrequent(recipe, index, roles) if recipe.decide.rule in ADJUSTING_RULES else ()
+    return _fit_of(recipe.decide, infrequent)
+
+
+def _declared(given: DecideSettings, space: LabelSpace) -> Decision:
+    excluded = _not_evaluated(space) if given.evaluated_only else ()
+    return Decision(given.rule, given.threshold, given.k, None, None, space if excluded else None, excluded)
 
 
 def _fit_of(given: DecideSettings, infrequent: tuple[str, ...]) -> DecisionFit | None:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cotag.data.read import read
 from cotag.errors import SettingError
 from cotag.evaluation.decision import Decision
+from cotag.evaluation.decision_fit import DecisionFit
 from cotag.evaluation.metrics import evaluate
+from cotag.evaluation.objective import Objective
 from cotag.run.sweep.folder import SweepFolder
 from cotag.run.sweep.result import Sweep
 from cotag.run.sweep.steps import Step, parse_step
@@ -153,3 +156,22 @@ def test_steps_are_compared_by_a_protocol(fallen: Any) -> None:
     found = fallen("rate: train.learning_rate=0.1", metric="mR@3", protocol="psg")
     assert "psg" in found.comparison.protocol or "absent" in found.comparison.protocol
     assert [Step("rate", ("train.learning_rate=0.1",)).name] == [one.step for one in found.brought]
+
+
+def test_a_decision_is_fitted_on_the_images_that_choose(fallen: Any) -> None:
+    step = "multiplier: balance.infrequent=rarest:1, decide.rule=group_multiplier, decide.objective=mR@1"
+    found = fallen("rate: train.learning_rate=0.1", step, metric="macro_F1")
+    folder = SweepFolder(found.folder)
+    values = []
+    for path in sorted(folder.trials.glob("*.parquet")):
+        judging, choosing = Scores.load(path), Scores.load(folder.trials / "choose" / path.name)
+        if judging.origin["setting"] != "rate":
+            continue
+        assert not set(judging.ids) & set(choosing.ids)
+        index = read(json.loads(folder.asked.read_text())["data"])
+        trains = [row for row in index.rows_of("train") if index.ids[int(row)] not in choosing.ids]
+        fewest = int(np.argmin((index.targets(np.array(trains)) == 1).sum(0)))
+        how = DecisionFit(Objective("mR"), "group_multiplier", 1, infrequent=(index.label_space.names[fewest],))
+        values.append(evaluate(judging, how.fit(choosing)).metrics["macro_F1"])
+    assert len(values) == 3
+    assert found.to_json()["steps"][1]["reached"] == pytest.approx(np.mean(np.array(values, dtype=float)))

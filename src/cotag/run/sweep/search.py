@@ -17,34 +17,28 @@ from cotag.run.fitting import judge
 from cotag.run.folder import RunFolder
 from cotag.run.sweep.compared import Measure, compared, gathered
 from cotag.run.sweep.fitting import Trials
-from cotag.run.sweep.folder import SweepFolder, Trial
+from cotag.run.sweep.folder import Trial
 from cotag.run.sweep.plan import BASELINE, Setting, changed_setting, setting_of, short_keys
 from cotag.run.sweep.result import Sweep, keep_result, kept_on_failure
 from cotag.run.sweep.search_sections import Searched, search_sections
 from cotag.run.sweep.space import Space
 from cotag.run.sweep.study import COMPLETE, FAILED, PRUNED, Asked, Search, Study
 from cotag.training.head_fit import Judge
-from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
-from cotag.types.progress import Progress
 from cotag.types.scores import Scores
 
 
-def finish_search(
-    folder: SweepFolder, index: Index, recipe: Recipe, space: Space, how: Search, seeds: int, measure: Measure,
-    progress: Progress,
-) -> Sweep:  # fmt: skip
+def finish_search(fitter: Trials, recipe: Recipe, space: Space, how: Search, seeds: int, measure: Measure) -> Sweep:
     """Search, train the best setting and the recipe as it is with other seeds, compare them, write the report.
 
     Args:
-        folder: of the sweep, begun.
+        fitter: of the sweep, begun.
         seeds: of the two that are compared; none of those that the search had, whose luck is not counted again.
         measure: the number to raise.
     """
-    started = time.monotonic()
-    fitter = Trials(index, recipe, folder, progress)
+    started, folder, progress = time.monotonic(), fitter.folder, fitter.progress
     with kept_on_failure(folder, progress):
-        searched = run_search(fitter, recipe, space, how, measure, progress)
+        searched = run_search(fitter, recipe, space, how, measure)
         planned, first = [Setting(BASELINE, (), recipe), searched.best], recipe.train.seed + how.each
         trials = [Trial(setting, seed) for seed in range(first, first + seeds) for setting in planned]
         fitter.fit([trial for trial in trials if folder.ended(trial) is None])
@@ -54,7 +48,7 @@ def finish_search(
     seconds = {"fitting": fitted - started, "comparing": time.monotonic() - fitted}
     sections, tried = search_sections(searched, comparison, rows, kept.failed), [asdict(one) for one in searched.tried]
     found = Sweep(folder.folder, rows, comparison, kept.failed, seconds, sections, tried)
-    keep_result(found, repr(index))
+    keep_result(found, repr(fitter.index))
     return found
 
 
@@ -62,16 +56,14 @@ class Given(Exception):
     """A trial was given up."""
 
 
-def run_search(
-    fitter: Trials, recipe: Recipe, space: Space, how: Search, measure: Measure, progress: Progress
-) -> Searched:
+def run_search(fitter: Trials, recipe: Recipe, space: Space, how: Search, measure: Measure) -> Searched:
     """Try settings until as many ended as were asked for; those that ended before are not tried again.
 
     Raises:
         TrainingError: the recipe as it is, or every trial, failed.
         StorageError: the disk is full; the trials that ended are kept.
     """
-    folder, seeds = measure.folder, range(recipe.train.seed, recipe.train.seed + how.each)
+    folder, progress, seeds = measure.folder, fitter.progress, range(recipe.train.seed, recipe.train.seed + how.each)
     own = [Trial(Setting(BASELINE, (), recipe), seed) for seed in seeds]
     fitter.fit([trial for trial in own if folder.ended(trial) is None])
     messages = [record.message for trial in own if (record := folder.ended(trial)) and record.message]

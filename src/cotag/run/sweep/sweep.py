@@ -16,7 +16,7 @@ from cotag.evaluation.resampled import headline_names
 from cotag.recipe import Recipe
 from cotag.run.checks import check_recipe
 from cotag.run.sweep.compared import Measure, chosen_anew, compared, gathered
-from cotag.run.sweep.deciding import decision_of
+from cotag.run.sweep.deciding import decider
 from cotag.run.sweep.fitting import Trials
 from cotag.run.sweep.folder import SweepFolder, Trial
 from cotag.run.sweep.plan import Setting, parse_grid, plan
@@ -149,8 +149,8 @@ def resume_sweep(
 def _finished(folder: SweepFolder, index: Index, recipe: Recipe, asked: Mapping[str, Any], progress: Progress) -> Sweep:
     if asked.get("search"):
         space, how = parse_space(asked["grid"]), Search(**asked["search"])
-        measure = _measure(folder, recipe, asked)
-        return finish_search(folder, index, recipe, space, how, int(asked["seeds"]), measure, progress)
+        fitter = Trials(index, recipe, folder, progress)
+        return finish_search(fitter, recipe, space, how, int(asked["seeds"]), _measure(fitter, recipe, asked))
     if asked.get("steps"):
         return finish(folder, index, recipe, plan_steps(recipe, _steps(asked)), asked, progress)
     planned = plan(recipe, parse_grid(asked["grid"]), asked["one_at_a_time"], asked["most"])
@@ -174,10 +174,11 @@ def finish(
     trials = [Trial(setting, seed) for seed in range(first, first + seeds) for setting in planned]
     todo = [trial for trial in trials if folder.ended(trial) is None]
     progress.say(f"{len(planned)} settings x {seeds} seeds: {len(trials)} trials, {len(trials) - len(todo)} at hand")
+    fitter = Trials(index, recipe, folder, progress, folds)
     with kept_on_failure(folder, progress):
-        Trials(index, recipe, folder, progress, folds).fit(todo)
+        fitter.fit(todo)
     fitted = time.monotonic()
-    measure = _measure(folder, recipe, asked)
+    measure = _measure(fitter, recipe, asked)
     kept = gathered(trials, measure)
     comparison, rows = compared(kept, planned, measure)
     brought = compared_steps(kept, planned, measure) if asked.get("steps") else []
@@ -192,9 +193,9 @@ def finish(
     return found
 
 
-def _measure(folder: SweepFolder, recipe: Recipe, asked: Mapping[str, Any]) -> Measure:
+def _measure(fitter: Trials, recipe: Recipe, asked: Mapping[str, Any]) -> Measure:
     metric, protocol = str(asked["metric"]), str(asked.get("protocol", "default"))
-    return Measure(folder, decision_of, metric, protocol, asked["folds"], recipe.train.seed)
+    return Measure(fitter.folder, decider(fitter), metric, protocol, asked["folds"], recipe.train.seed)
 
 
 def _steps(asked: Mapping[str, Any]) -> list[Step]:
