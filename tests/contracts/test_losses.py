@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -583,6 +585,32 @@ def test_settings_out_of_range_are_refused(name: str, given: Settings, said: str
     with pytest.raises(SettingError) as caught:
         build(name, given)
     assert str(caught.value) == said
+
+
+# The page
+
+
+def rows_of_the_page() -> dict[str, dict[str, str]]:
+    """The cells of the page's first table by loss and column."""
+    page = (Path(__file__).parents[2] / "docs" / "losses.md").read_text("utf-8")
+    lines = [line for line in page.splitlines() if line.startswith(("| loss | source |", "| `"))]
+    head, *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines)
+    return {row[0].strip("`"): dict(zip(head, row, strict=False)) for row in rows if row[0].strip("`") in LOSSES.table}
+
+
+def test_the_page_has_every_loss_and_says_what_it_declares() -> None:
+    page = rows_of_the_page()
+    assert sorted(page) == sorted(LOSSES.table)
+    for name, cells in page.items():
+        found = build(name, SAMPLES[name].first)
+        assert cells["gives"] == reduction_of(found), name
+        assert cells["unknown labels"] == ("absent" if takes_unknown(found) else "left out"), name
+        needs = getattr(LOSSES.get(name), "needs", ())
+        assert re.findall(r"`(\w+)`", cells.get("is told", "")) == list(needs), name
+        settings = [setting for setting in LOSSES.parameters(name) if setting not in needs]
+        told = re.findall(r"`(\w+)`", cells["settings"])
+        assert [word for word in told if word in settings] == settings, name
+        assert (SAMPLES[name].neutral is None) == (cells["cross-entropy at"] in ("never", "a single label")), name
 
 
 # Settings of the asymmetric loss alone
