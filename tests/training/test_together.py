@@ -124,9 +124,21 @@ def test_each_ends_as_it_would_alone(make: Any, optimizer: str, refit: bool) -> 
     assert len(set(best)) > 1
 
 
+LOSS_ARGS: dict[str, dict[str, Any]] = {
+    # Counts, and so weights, differ from fit to fit.
+    "bce": {"positive_weight": "balanced", "infrequent_weight": 1.2},
+    "expected_positives": {"labels_per_image": 1.5},
+    "large_loss": {"rate": 0.1},
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.table)
+def test_each_ends_as_it_would_alone_with_any_loss(loss: str) -> None:
+    assert_as_alone(fits(linear, refit=False, loss=loss, loss_args=LOSS_ARGS.get(loss, {})))
+
+
 @pytest.mark.parametrize(
-    "settings",
-    [{"loss": "asymmetric"}, {"l1": 0.01}, {"ema": 0.9}, {"patience": 1}, {"choose_by": "loss"}, {"decay": "auto"}],
+    "settings", [{"l1": 0.01}, {"ema": 0.9}, {"patience": 1}, {"choose_by": "loss"}, {"decay": "auto"}]
 )
 def test_each_ends_as_it_would_alone_with_other_settings(settings: dict[str, Any]) -> None:
     assert_as_alone(fits(linear, **settings))
