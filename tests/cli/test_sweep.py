@@ -42,6 +42,10 @@ def test_a_sweep(cotag: Callable[..., Any], pictures: Path, set_tiny: list[str],
         (["--resume", "x"], "x: holds no sweep that can be resumed"),
         (["--grid", "head=gcn", "--trials", "3"], "are of a search: give --search tpe as well"),
         (["--grid", "graph.tau=0.1..0.6"], "a range cannot be tried whole; search it by --search tpe --trials N"),
+        (["--step", "train.epochs=3"], "--step 'train.epochs=3': expected 'name: key=value, key=value'"),
+        (["--step", "a: train.epochs=3", "--grid", "head=gcn"], "a waterfall has its steps: leave --grid"),
+        (["--waterfall", "pgs"], "is neither a file of steps nor a list that ships; did you mean psg?"),
+        (["--resume", "x", "--step", "a: train.epochs=3"], "--resume goes on with what the sweep was begun with"),
         (["--resume", "x", "--search", "tpe"], "--resume goes on with what the sweep was begun with"),
     ],
 )
@@ -62,3 +66,23 @@ def test_a_search(cotag: Callable[..., Any], pictures: Path, set_tiny: list[str]
     ran = cotag("sweep", "--resume", out, "--json")
     assert "search of 3 settings, 1 training(s) each: 3 at hand" in ran.err
     assert [one["state"] for one in json.loads(ran.out)["trials"]] == ["complete"] * 3
+
+
+def test_a_waterfall(cotag: Callable[..., Any], pictures: Path, set_tiny: list[str], tmp_path: Path) -> None:
+    steps = tmp_path / "steps.yaml"
+    steps.write_text("- {name: faster, set: [train.learning_rate=0.1]}\n")
+    given = ("--waterfall", steps, "--step", "threshold: decide.threshold=0.3", "--metric", "macro_F1", "--seeds", 2)
+    ran = cotag("sweep", pictures, *set_tiny, *LOOP, *given, "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    for text in (
+        "faster: ",
+        "threshold: ",
+        "All together: macro_F1",
+        "against the step before it",
+        "The other columns",
+    ):
+        assert text in " ".join(ran.out.split()), text
+    ran = cotag("sweep", "--resume", tmp_path / "out", "--json")
+    assert "6 trials, 6 at hand" in ran.err
+    found = json.loads(ran.out)
+    assert [(one["step"], one["after"]) for one in found["steps"]] == [("faster", "recipe"), ("threshold", "faster")]
