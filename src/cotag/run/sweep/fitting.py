@@ -14,8 +14,8 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from cotag.data.sampling import Balance
-from cotag.data.splits import CHOOSE_SHARE, Roles, assign_roles, stratified_folds, stratified_parts
-from cotag.errors import CotagError, DataError, StorageError
+from cotag.data.splits import Roles
+from cotag.errors import CotagError, DataError, StorageError, TrainingError
 from cotag.models.backbone import Backbone, parameter_count
 from cotag.models.scoring import score_batches
 from cotag.models.tagger import head_needs
@@ -28,7 +28,9 @@ from cotag.run.folder import RunFolder
 from cotag.run.losses import as_taught, require_loss
 from cotag.run.model import label_knowledge, make_tagger
 from cotag.run.normalization import with_numbers
+from cotag.run.sweep.crew import Crew
 from cotag.run.sweep.folder import Record, SweepFolder, Trial
+from cotag.run.sweep.roles import trial_roles
 from cotag.run.views import features_of, views_of
 from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.head_fit import CachedHead, Chosen, Judge, Part, require_solvable
@@ -93,7 +95,8 @@ class Trials:
         for trial in trials:
             distinct.setdefault(trial.key, trial)
         waiting: dict[Hashable, list[_Ready]] = {}
-        with self.progress.task("trials", len(distinct)) as task:
+        with self.progress.task("trials", len(distinct)) as task, Crew() as crew:
+            most = -(-len(distinct) // crew.size)
             # By seed, so that those that wait for each other have the same images.
             for trial in sorted(distinct.values(), key=lambda trial: trial.seed):
                 try:
@@ -111,27 +114,17 @@ class Trials:
                     continue
                 group = waiting.setdefault(key, [])
                 group.append(ready)
-                if (len(group) + 1) * _bytes(ready.head) > MOST_BYTES:
-                    self._together(waiting.pop(key), task)
+                if len(group) >= most or (len(group) + 1) * _bytes(ready.head) > MOST_BYTES:
+                    self._together(waiting.pop(key), crew, task)
             for group in waiting.values():
-                self._together(group, task)
+                self._together(group, crew, task)
 
     def roles(self, recipe: Recipe) -> Roles:
         """Which images train, choose and judge; those that judge are the same for all seeds, or take turns in folds."""
-        data, seed = recipe.data, recipe.train.seed
-        key: Hashable = (data.train, data.choose, data.test, seed)
+        data = recipe.data
+        key: Hashable = (data.train, data.choose, data.test, recipe.train.seed)
         if key not in self._roles:
-            found = assign_roles(self.index, data.train, data.choose, data.test, self.seed)
-            share = data.choose if isinstance(data.choose, float) else CHOOSE_SHARE
-            if self.folds is not None:
-                rows = np.sort(np.concatenate([found.train, found.choose, found.test]))
-                judges_N = stratified_folds(self.index, rows, self.folds, self.seed) == (seed - self.seed) % self.folds
-                parts = stratified_parts(self.index, rows[~judges_N], share, seed + 1)
-                found = Roles(*parts, rows[judges_N], found.told)
-            elif found.split_off and seed != self.seed:
-                both = np.sort(np.concatenate([found.train, found.choose]))
-                found = Roles(*stratified_parts(self.index, both, share, seed + 1), found.test, found.told)
-            self._roles[key] = found
+            self._roles[key] = trial_roles(self.index, recipe, self.seed, self.folds)
         return self._roles[key]
 
     def _prepared(self, trial: Trial) -> _Ready | None:
@@ -213,18 +206,26 @@ class Trials:
         parts = (given.optimizer, given.optimizer_args, given.loss, given.loss_args)
         return (key, json.dumps(parts, sort_keys=True))
 
-    def _together(self, group: Sequence[_Ready], task: Task) -> None:
-        started = time.monotonic()
+    def _together(self, group: Sequence[_Ready], crew: Crew, task: Task) -> None:
+        judge = self._judge
+
+        def work() -> tuple[list[Chosen | TrainingError], float]:
+            started = time.monotonic()
+            found = fit_together([_fit_of(ready) for ready in group], judge, Silent())
+            return found, (time.monotonic() - started) / len(group)
+
+        def keep(done: tuple[list[Chosen | TrainingError], float]) -> None:
+            found, seconds = done
+            for ready, chosen in zip(group, found, strict=True):
+                if isinstance(chosen, Chosen):
+                    self._keep(ready, chosen, seconds, len(group))
+                else:
+                    self._failed(ready.trial, chosen)
+            task.advance(len(group), seconds=f"{seconds:.2f}")
+
         for ready in group:
             start_at_base_rate(ready.head, as_taught(ready.recipe, ready.parts["train"].targets_NK))
-        found = fit_together([_fit_of(ready) for ready in group], self._judge, Silent())
-        seconds = (time.monotonic() - started) / len(group)
-        for ready, chosen in zip(group, found, strict=True):
-            if isinstance(chosen, Chosen):
-                self._keep(ready, chosen, seconds, len(group))
-            else:
-                self._failed(ready.trial, chosen)
-        task.advance(len(group), seconds=f"{seconds:.2f}")
+        crew.give(work, keep)
 
     def _alone(self, trial: Trial, ready: _Ready | None) -> None:
         started = time.monotonic()
