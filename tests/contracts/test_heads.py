@@ -26,7 +26,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"widths": [8, 5], "pooling": "avg", "slope": 0.1},
         {"widths": [8], "learn_vectors": True},
     ],
-    "linear": [{"pooling": "avg"}, {"pooling": "max"}, {"pooling": "gem"}, {"pooling": "avg", "dropout": 0.5}],
+    "linear": [
+        {"pooling": "avg"},
+        {"pooling": "max"},
+        {"pooling": "gem"},
+        {"pooling": "avg", "dropout": 0.5},
+        {"norm": "batch"},
+    ],
     "q2l": [SMALL, {**SMALL, "decoder_layers": 1, "dropout": 0.0}, {**SMALL, "encoder_layers": 1}],
     "query": [SMALL, {**SMALL, "learn_queries": True}, {**SMALL, "groups": 1}],
 }

@@ -188,6 +188,13 @@ def test_the_solver_refuses_another_head(head: nn.Module) -> None:
         solve_head(head, TRAIN, CHOOSE, Solver("auto", "mAP", True), judge)
 
 
+@pytest.mark.parametrize(("settings", "name"), [({"dropout": 0.2}, "dropout"), ({"norm": "batch"}, "norm")])
+def test_the_solver_refuses_what_only_a_loop_uses(settings: dict[str, Any], name: str) -> None:
+    head = LinearHead(WIDTH, LABELS, **settings)
+    with pytest.raises(SettingError, match=rf"model.head_args.{name}: train.optimizer = lbfgs does not use it"):
+        solve_head(head, TRAIN, CHOOSE, Solver("auto", "mAP", True), judge)
+
+
 def test_the_solver_needs_a_strength() -> None:
     with pytest.raises(SettingError, match=r"train.weight_decay = 0.0: lbfgs needs a strength above 0"):
         solve_head(LinearHead(WIDTH, LABELS), TRAIN, CHOOSE, Solver(0.0, "mAP", True), judge)

@@ -222,5 +222,6 @@ def test_what_cannot_be_fitted_together() -> None:
     assert key(gcn(0)) != key(gcn(0, (8,)))
     assert key(gcn(0)) != key(gcn(0, learn_vectors=True))
     assert key(LinearHead(WIDTH, LABELS, dropout=0.1)) is None
+    assert key(LinearHead(WIDTH, LABELS, norm="batch")) is None
     assert key(LinearHead(WIDTH, LABELS, "gem")) is None
     assert key(ResidualAttentionHead(WIDTH, LABELS)) is None

@@ -85,11 +85,16 @@ def require_solvable(head: nn.Module) -> LinearHead:
     """The head as one that the solver can fit.
 
     Raises:
-        SettingError: it is not linear, or pools in a way that has parameters.
+        SettingError: it is not linear, pools in a way that has parameters, or has what only a loop uses.
     """
     if not isinstance(head, LinearHead) or head.reads == "map":
         raise SettingError(
             "train.optimizer = lbfgs solves a linear head with avg or max pooling; choose adamw or sgd for another head"
+        )
+    used = [name for name, has in (("dropout", head.dropout.p > 0), ("norm", head.norm is not None)) if has]
+    if used:
+        raise SettingError(
+            f"model.head_args.{used[0]}: train.optimizer = lbfgs does not use it; leave it out, or choose adamw or sgd"
         )
     return head
 

@@ -18,10 +18,10 @@ MOST_LABELS = 512
 def stack_key(head: nn.Module) -> Hashable | None:
     """What heads must have in common to be stacked; None for a head that cannot be.
 
-    Linear heads with ``avg`` or ``max`` pooling and without dropout can, and graph heads of at most 512 labels.
+    Linear heads with ``avg`` or ``max`` pooling, no dropout and no norm can, and graph heads of at most 512 labels.
     """
     shapes = tuple((name, tuple(parameter.shape)) for name, parameter in head.named_parameters())
-    if type(head) is LinearHead and head.reads != "map" and head.dropout.p == 0:
+    if type(head) is LinearHead and head.reads != "map" and head.dropout.p == 0 and head.norm is None:
         return ("linear", head.pooling, shapes)
     if type(head) is GraphHead and len(head.vectors_KE) <= MOST_LABELS:
         return ("gcn", head.pooling, head.slope, tuple(head.vectors_KE.shape), shapes)
