@@ -6,6 +6,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -23,7 +24,8 @@ from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
 PUBLISHED = ["csra", "gmp-resnet101", "mlgcn-coco", "mlgcn-repro", "mlgcn-voc07", "mldecoder-tresnet", "q2l"]
-NAMES = sorted(["finetune", "quick", "scenes-tiny", *PUBLISHED])
+PSG = ["psg-resnet101", "psg-resnet50", "psg-swin-b"]
+NAMES = sorted(["finetune", "longtail", "quick", "scenes-tiny", *PUBLISHED, *PSG])
 LABELS = LabelSpace(("a", "b", "c"))
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -70,7 +72,8 @@ def test_it_builds_a_tiny_model_that_can_be_trained(name: str, tiny: list[str]) 
     logits = tagger(images).logits_BK
     assert logits.shape == (2, 3)
     given = recipe.train
-    assert LOSSES.build(given.loss, **given.loss_args)(logits, torch.ones(2, 3)).shape == (2, 3)
+    known = {"infrequent_K": np.array([False, True, True])} if "infrequent_weight" in given.loss_args else {}
+    assert LOSSES.build(given.loss, **given.loss_args, **known)(logits, torch.ones(2, 3)).shape == (2, 3)
     assert 0 <= SCHEDULES.build(given.schedule, **given.schedule_args)(0.5) <= 1
     if given.optimizer != "lbfgs":
         groups = parameter_groups(tagger, given.learning_rate, given.backbone_rate, 0.1)
@@ -80,14 +83,14 @@ def test_it_builds_a_tiny_model_that_can_be_trained(name: str, tiny: list[str]) 
 # Those that repeat published work
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [*PUBLISHED, *PSG])
 def test_a_published_recipe_says_whose_number_it_expects_and_whether_it_was_run(name: str) -> None:
     text = (resources.files("cotag") / "recipes" / f"{name}.yaml").read_text("utf-8")
     header = " ".join(line[2:] for line in text.splitlines() if line.startswith("# "))
     expected = header.split("Expected: ")[1]
     assert re.search(r"0\.\d{3}", expected)
     assert "not run here" in expected
-    assert re.search(r"authors|CVPR|ICCV|reproduction", expected)
+    assert re.search(r"authors|CVPR|ICCV|reproduction|report of", expected)
     assert ("Needs: glove.6B.300d.txt" in header) == ("vectors" in head_needs(Recipe.load(name).model.head))
 
 
@@ -100,7 +103,20 @@ def test_a_published_recipe_begins_at_weights_that_timm_has_and_at_448_pixels(na
     assert recipe.train.mode == "end_to_end"
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PSG)
+def test_a_recipe_of_psg_names_three_evaluated_relations_and_helps_the_infrequent(name: str) -> None:
+    recipe = Recipe.load(name)
+    assert recipe.model.weights == "hub"
+    assert recipe.model.backbone in timm.list_models(pretrained=True)
+    assert recipe.decide.evaluated_only
+    assert (recipe.decide.objective, recipe.decide.multiplier) == ("mR@3", 1.2)
+    assert recipe.train.loss_args == {"infrequent_weight": 1.2}
+    assert recipe.train.learning_rate == 7e-5
+    norm = "norm" if name == "psg-swin-b" else "dropout"
+    assert norm in recipe.model.head_args
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, *PSG])
 @pytest.mark.parametrize("splits", [("train2014", "val2014"), ("train", "val", "test")])
 def test_the_images_that_judge_never_choose(name: str, splits: tuple[str, ...]) -> None:
     count = 40 * len(splits)

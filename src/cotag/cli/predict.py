@@ -7,11 +7,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from cotag.cli.arguments import Force
+from cotag.cli.arguments import Force, Read, reader_options
 from cotag.errors import SettingError, suggestion
 
 if TYPE_CHECKING:
@@ -19,21 +19,31 @@ if TYPE_CHECKING:
 
     Put = Callable[[Prediction], None]
 
-FORMATS = ("table", "csv", "jsonl")
+SUBMISSION = "psg-submission"
+FORMATS = ("table", "csv", "jsonl", SUBMISSION)
 WIDEST = 60
 
 
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder or its model folder.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Files, folders and patterns.")],
-    form: Annotated[str, typer.Option("--format", metavar="NAME", help="table, csv or jsonl.")] = "table",
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES", help="Files, folders and patterns; for psg-submission psg:FILE.")
+    ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="table, csv, jsonl or psg-submission.")
+    ] = "table",
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write there instead of to stdout.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures at a time.")] = 32,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="psg-submission: 3 by rank where the decision gives more or fewer.")
+    ] = False,
+    read: Read = None,
     force: Force = False,
 ) -> None:
     """Labels and scores of pictures.
 
-    A picture that cannot be read is reported and the others go on; the exit code is 1 then.
+    A picture that cannot be read is reported and the others go on; the exit code is 1 then. A submission answers the
+    test images of a PSG file, a line of three predicate ids for each in their order, and stops at such a picture.
 
     Example: cotag predict runs/first photos/ 'more/*.jpg' --format csv --out labels.csv
     """
@@ -45,6 +55,11 @@ def predict(
         raise SettingError(f"--format {form!r} is not known{suggestion(form, FORMATS)}")
     if out:
         require_free(out, force)
+    if form == SUBMISSION:
+        _submit(model, images, reader_options(read), complete, out, batch_size)
+        return
+    if complete or read:
+        raise SettingError(f"--complete and --read are for --format {SUBMISSION}; leave them out")
     paths = find_images(images)
     predictor = load(model)
     write = {"table": _table, "csv": _csv, "jsonl": _jsonl}[form]
@@ -59,6 +74,19 @@ def predict(
             put(prediction)
     if failed:
         raise typer.Exit(1)
+
+
+def _submit(
+    model: str, data: list[str], options: dict[str, Any], complete: bool, out: str | None, batch_size: int
+) -> None:
+    from cotag.cli.terminal import TerminalProgress
+    from cotag.run.submission import submission
+
+    if len(data) != 1:
+        raise SettingError(f"--format {SUBMISSION} answers one PSG file; given {len(data)}; give psg:FILE alone")
+    answers = submission(model, data[0], options, complete, TerminalProgress(), batch_size)
+    with _stream(out) as stream:
+        stream.writelines(" ".join(map(str, answer)) + "\n" for answer in answers)
 
 
 @contextmanager

@@ -47,6 +47,24 @@ def score_index(
     return predictor.calibrated(scores), loader.skipped.reasons
 
 
+def scores_of_rows(
+    predictor: TaggerPredictor, index: Index, rows: np.ndarray, progress: Progress, batch_size: int = 32
+) -> Scores:
+    """Scores of some rows of an Index in their order, whatever its labels are; all targets are unknown.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    images = ImageRows(index, predictor.tagger.preprocessing)
+    loader = Loader(images, BatchOrder(rows, batch_size), bad_images="stop", workers="auto")
+    scored, logits = score_batches(predictor.tagger, loader, predictor.device, progress, "scores", len(rows))
+    place = {int(row): number for number, row in enumerate(scored)}
+    logits = logits[[place[int(row)] for row in rows]]
+    unknown = np.full(logits.shape, -1, dtype=np.int8)
+    ids = [index.ids[int(row)] for row in rows]
+    return predictor.calibrated(Scores(ids, logits, unknown, "logit", predictor.label_space))
+
+
 def columns_of(wanted: LabelSpace, given: LabelSpace) -> np.ndarray:
     """For each wanted label its column among the given ones.
 

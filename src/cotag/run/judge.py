@@ -11,6 +11,7 @@ import numpy as np
 
 from cotag.data.read import read
 from cotag.data.splits import judging_split
+from cotag.errors import DataError
 from cotag.evaluation.decision import Decision
 from cotag.inference.predictor import load
 from cotag.inference.scoring import score_index
@@ -48,6 +49,7 @@ def score_model(
 
     Raises:
         LabelSpaceError: the data have other labels than the model.
+        DataError: no label of these images is known.
     """
     predictor = load(model)
     index = read(data, **options)
@@ -56,6 +58,7 @@ def score_model(
     run = RunFolder.of_model(model)
     roles = run.roles_by_id()
     rows, told = rows_to_judge(roles, index, split)
+    _require_known(index, rows, told)
     seen = sum(roles.get(index.ids[row]) in ("train", "choose") for row in rows)
     progress.say(f"judged on {told}: {len(rows)} images")
     if seen:
@@ -68,6 +71,20 @@ def score_model(
     if skipped:
         progress.say(f"left out, since they could not be read: {len(skipped)} of {len(rows)} images")
     return Scored(scores, predictor.decision, counts_of_run(run, index, predictor.label_space))
+
+
+def _require_known(index: Index, rows: np.ndarray, told: str) -> None:
+    """Refuse images of which no label is known, before they are scored.
+
+    Raises:
+        DataError: none is.
+    """
+    step = 4096
+    if not any((index.targets(rows[start : start + step]) >= 0).any() for start in range(0, len(rows), step)):
+        raise DataError(
+            f"judging on {told}: all labels of these {len(rows)} images are unknown (withheld), so there is nothing to "
+            "judge by; give data with their labels or another --split, or name labels with cotag predict"
+        )
 
 
 def rows_to_judge(roles: Mapping[str, str], index: Index, split: str | None) -> tuple[np.ndarray, str]:
