@@ -31,6 +31,7 @@ class AssumeNegative(Loss):
     """
 
     takes_unknown = True
+    takes_shares = True
 
     def __init__(self, weight: float | str = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()

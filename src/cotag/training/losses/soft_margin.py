@@ -18,6 +18,7 @@ class SoftMargin(Loss):
     """
 
     reduction = "row"
+    takes_shares = True
 
     def __init__(self) -> None:
         super().__init__()
