@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +85,20 @@ def test_at_neutral_settings_nothing_changes(name: str) -> None:
     for size in SIZES:
         for seed in range(5):
             assert np.array_equal(np.asarray(changed(augment, picture(*size), seed)), np.asarray(picture(*size)))
+
+
+def test_the_page_names_it_with_its_settings(name: str) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "pictures.md").read_text("utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` ")]
+    for setting, parameter in inspect.signature(AUGMENTATIONS.get(name)).parameters.items():
+        assert f"`{setting}`" in row
+        shown = {"multiscale_crop": "the model's", "stretch": "4/3"}
+        value = shown.get(name) or shown.get(setting) or f"{parameter.default:g}"
+        assert f"({value})" in row, f"{setting} is {value}"
+
+
+def test_it_is_listed(name: str, cotag: Callable[..., Any]) -> None:
+    assert f"\n{name} " in "\n" + cotag("list", "augmentations").out
 
 
 def test_it_says_what_it_is(name: str) -> None:

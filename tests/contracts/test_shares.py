@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from cotag.registry import LOSSES
+from cotag.registry import LOSSES, MIXTURES
 from cotag.run.picture_checks import takes_shares
 from cotag.training.criterion import reduced
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "pictures.md").read_text("utf-8")
 NAMES = [name for name in LOSSES.names() if takes_shares(name)]
 
 
 def test_which_losses_take_shares() -> None:
     assert {"bce", "soft_margin", "assume_negative"} <= set(NAMES)
     assert "asymmetric" not in NAMES
+    assert all(f"`{name}`" in PAGE for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,3 +36,9 @@ def test_the_loss_of_a_share_is_that_share_of_both_sides(name: str) -> None:
         share = float(shares[place])
         wanted = share * of(place, 1.0) + (1 - share) * of(place, 0.0)
         torch.testing.assert_close(of(place, share), wanted)
+
+
+@pytest.mark.parametrize("name", MIXTURES.names())
+def test_the_page_names_every_mixture_with_its_settings(name: str) -> None:
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` ")]
+    assert all(f"`{setting}`" in row for setting in MIXTURES.parameters(name))
