@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cotag.data import mixtures
 from cotag.data.mixtures import Mixture, cutmix, mixup
 from cotag.errors import SettingError
 from cotag.registry import MIXTURES
@@ -113,6 +114,17 @@ def test_what_both_parts_have_stays_exactly_1(name: str) -> None:
         assert (found.targets_BK[:, 0] == 1).all()
         assert (found.targets_BK[:, 1] == 0).all()
         assert found.known_BK.all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_part_that_takes_no_place_hides_nothing(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = batch()
+    monkeypatch.setattr(mixtures, "_drawn", lambda *args: (share, torch.tensor([1, 2, 3, 4, 5, 0])))
+    found = mixed(mixup(1.0), given, 0)
+    rows = [1, 2, 3, 4, 5, 0] if share == 0 else [0, 1, 2, 3, 4, 5]
+    assert torch.equal(found.images_BCHW, given.images_BCHW[rows])
+    assert torch.equal(found.known_BK, given.known_BK[rows])
+    assert torch.equal(found.targets_BK, given.targets_BK[rows])
 
 
 # The drawn shares
