@@ -122,29 +122,6 @@ def test_a_decision_of_its_own_for_each_training() -> None:
     assert found.differences[0].difference != 0
 
 
-def test_the_luck_of_other_trainings_is_none_of_a_decision() -> None:
-    """Settings of one training differ by their decision alone, however much trainings differ."""
-    random = np.random.default_rng(4)
-    targets = (random.random((600, LABELS)) < 0.3).astype(np.int8)
-    ids = [str(row) for row in range(600)]
-
-    def trained_by(gain: float) -> Scores:
-        return Scores(ids, gain * targets + random.normal(size=targets.shape), targets, "logit", SPACE)
-
-    def moved(scores: Scores) -> Scores:
-        return Scores(ids, scores.scores_NK + 1e-6, targets, "logit", SPACE)
-
-    first = {seed: trained_by(gain) for seed, gain in enumerate((1.5, 1.7, 1.9, 2.1, 2.3, 2.5))}
-    other = {seed: trained_by(gain) for seed, gain in enumerate((2.5, 1.0, 1.5, 3.0, 1.0, 0.5))}
-    decisions = {"b": {seed: Decision(threshold=0.55) for seed in range(6)}}
-    widths = []
-    for second in (first, {seed: moved(one) for seed, one in first.items()}):
-        named = {"a": first, "b": second, "c": other}
-        found = compare_repeated(named, "a", "macro_F1", resamples=400, decisions=decisions).differences[0]
-        widths.append(found.interval[1] - found.interval[0])
-    assert widths[0] < widths[1] / 2
-
-
 def test_steps_are_held_against_the_step_before() -> None:
     random = np.random.default_rng(5)
     targets = (random.random((IMAGES, LABELS)) < 0.3).astype(np.int8)

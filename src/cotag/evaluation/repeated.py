@@ -35,8 +35,7 @@ def compare_repeated(
     give. If the two were equally good, it would vary with the images that judge and with the luck of training. The
     first is found by random swaps of their results of an image, the same for all seeds; to each swap is added what
     the luck of training adds to a mean over so many seeds: Student's t with the spread of the differences over
-    seeds, or that of all settings together, whichever is larger (of settings with the same scores and other decisions
-    the first). As the spread over seeds is itself found on these
+    seeds, or that of all settings together, whichever is larger. As the spread over seeds is itself found on these
     images, some of their variation counts twice: equally good settings are told apart in less than 1 - level of
     cases. p-values, Holm's correction over all settings, intervals and verdicts are those of ``compare``.
 
@@ -105,11 +104,6 @@ class _Table:
             raise ScoresError(f"{name} shares no seed with {other}; train each with the same seeds")
         return found
 
-    def trained_alike(self, name: str, other: str) -> bool:
-        """Whether two settings have the same scores, seed for seed."""
-        both = [(self.named[name][number], self.named[other][number]) for number in self.common(name, other)]
-        return all(np.array_equal(one.scores_NK, two.scores_NK) for one, two in both)
-
     def mean(self, name: str, other: str) -> float:
         """The number of a setting over the seeds that it has in common with another."""
         return float(np.mean([self.value[name][number] for number in self.common(name, other)]))
@@ -119,11 +113,9 @@ def _tested(
     table: _Table, pairs: Sequence[tuple[str, str]], resamples: int, seed: int, level: float, overlap: float
 ) -> list[Difference]:
     """The difference of each pair, first minus second, tested together."""
-    pooled, by, null = pooled_spread(table.value), [], []
+    spread, by, null = pooled_spread(table.value), [], []
     for name, other in pairs:
         common = table.common(name, other)
-        # What differs in the decision alone shares the luck of training, which then is not that of all settings.
-        spread = (0.0, 1) if table.trained_alike(name, other) else pooled
         by_seed_S = np.array([table.value[name][s] - table.value[other][s] for s in common])
         by.append(float(by_seed_S.mean()))
         luck = _luck(by_seed_S, *spread, resamples, seed, overlap)
