@@ -104,7 +104,7 @@ def sections_of(plan: Plan, found: Sweep, index: Index, recipe: Recipe) -> list[
     }
     measured, note = measures_of(scores)
     graph = _graph_of(recipe, index)
-    notes = [found.comparison.method, *note, graph.describe(), *graph.notes()]
+    notes = [found.comparison.method, *note, f"Of the recipe: {graph.describe()}.", *graph.notes()]
     tau = next((study for study in plan.studies if study.key == "graph.tau"), None)
     edges = {} if tau is None else edges_of(tau, graph)
     sections = ablation_sections(plan, rows, measured, edges, notes)
