@@ -213,3 +213,31 @@ def test_the_pixels_are_written_where_they_are_wanted(tmp_path: Path) -> None:
     assert np.shares_memory(found, batch)
     assert np.array_equal(batch[1], step_by_step(path, Preprocessing(16), [], 0).transpose(1, 2, 0))
     assert not batch[0].any()
+
+
+def test_what_a_first_crop_leaves_out_decides_how_small_fast_decodes(
+    tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
+    path = save(tmp_path / "a.jpg", picture(640, 480))
+    crop: Any = {"crop": {"smallest": 0.05, "stretch": 1.0}}
+    for seed in range(16):
+        (augment,) = build_augmentations([crop])
+        kept = augment(Image.new("RGB", (640, 480)), np.random.default_rng(seed)).size
+        prepare = Preprocessing(100, decode="fast")
+        fast = prepare_file(path, prepare, augmentations=[augment], random=np.random.default_rng(seed))
+        exact = step_by_step(path, Preprocessing(100), [crop], seed).astype(int)
+        assert np.abs(fast - exact).mean() < 2
+        factor = 4 if min(kept) >= 400 else 2 if min(kept) >= 200 else 1
+        assert sizes[-1] == (640 // factor, 480 // factor)
+    assert len(set(sizes)) == 3
+
+
+def test_a_mirrored_crop_of_fast_is_that_of_exact(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", picture(640, 480), exif=turned(6))
+    for seed in range(4):
+        augment: Any = ["crop", "flip"]
+        given = {"augmentations": build_augmentations(augment), "random": np.random.default_rng(seed)}
+        fast = prepare_file(path, Preprocessing(100, decode="fast"), **given)  # type: ignore[arg-type]
+        exact = step_by_step(path, Preprocessing(100), augment, seed).astype(int)
+        assert np.abs(fast - exact).mean() < 2
+        assert np.abs(fast[:, :, ::-1] - exact).mean() > 8

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance
 
+from cotag.data.geometry import Cropping, Mirroring, Rectangle
 from cotag.errors import SettingError
 from cotag.registry import AUGMENTATIONS
 
@@ -89,10 +90,7 @@ def flip(chance: float = 0.5) -> Augmentation:
     """Mirror left and right with a chance in [0, 1]."""
     require_range("flip", "chance", chance, 0, 1)
 
-    def apply(image: Image.Image, random: np.random.Generator) -> Image.Image:
-        return ImageOps.mirror(image) if random.random() < chance else image
-
-    return apply
+    return Mirroring(chance)
 
 
 def crop(smallest: float = 0.6, stretch: float = 4 / 3) -> Augmentation:
@@ -100,17 +98,17 @@ def crop(smallest: float = 0.6, stretch: float = 4 / 3) -> Augmentation:
     require_range("crop", "smallest", smallest, 0, 1)
     require_range("crop", "stretch", stretch, 1)
 
-    def apply(image: Image.Image, random: np.random.Generator) -> Image.Image:
-        width, height = image.size
+    def rectangle(size: tuple[int, int], random: np.random.Generator) -> Rectangle:
+        width, height = size
         area = random.uniform(smallest, 1.0)
         ratio = np.exp(random.uniform(-np.log(stretch), np.log(stretch)))
         kept_width = min(width, max(1, round(width * (area * ratio) ** 0.5)))
         kept_height = min(height, max(1, round(height * (area / ratio) ** 0.5)))
         left = int(random.integers(0, width - kept_width + 1))
         top = int(random.integers(0, height - kept_height + 1))
-        return image.crop((left, top, left + kept_width, top + kept_height))
+        return left, top, left + kept_width, top + kept_height
 
-    return apply
+    return Cropping(rectangle)
 
 
 def color(strength: float = 0.3) -> Augmentation:
@@ -174,16 +172,16 @@ def multiscale_crop(image_size: int = 448) -> Augmentation:
     """
     require_range("multiscale_crop", "image_size", image_size, 1, whole=True)
 
-    def apply(image: Image.Image, random: np.random.Generator) -> Image.Image:
-        sides = crop_sides(min(image.size), image_size)
+    def rectangle(size: tuple[int, int], random: np.random.Generator) -> Rectangle:
+        sides = crop_sides(min(size), image_size)
         places = range(len(sides))
         pairs = [(sides[i], sides[j]) for i in places for j in places if abs(i - j) <= MOST_APART]
         width, height = pairs[int(random.integers(len(pairs)))]
         across, down = POSITIONS[int(random.integers(len(POSITIONS)))]
-        left, top = across * ((image.width - width) // 4), down * ((image.height - height) // 4)
-        return image.crop((left, top, left + width, top + height))
+        left, top = across * ((size[0] - width) // 4), down * ((size[1] - height) // 4)
+        return left, top, left + width, top + height
 
-    return apply
+    return Cropping(rectangle)
 
 
 def crop_sides(shorter: int, image_size: int) -> list[int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
 from cotag.data.augmentations import Augmentation
+from cotag.data.geometry import Cropping, Mirroring
 from cotag.data.images import (
     decode,
     location,
@@ -27,24 +28,6 @@ from cotag.data.transforms import Preprocessing
 
 # Of an image as it is stored: how rows and columns change places, and which way they then run, to stand upright.
 _UPRIGHT = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, 1, -1), 7: (1, -1, -1), 8: (1, -1, 1)}
-
-
-@runtime_checkable
-class Cropping(Protocol):
-    """An augmentation that keeps a rectangle, which it can name from the size of the picture alone."""
-
-    def rectangle(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) in pixels of what it keeps."""
-        ...
-
-
-@runtime_checkable
-class Mirroring(Protocol):
-    """An augmentation that mirrors left and right, or does nothing."""
-
-    def mirrors(self, random: np.random.Generator) -> bool:
-        """Whether it mirrors this time."""
-        ...
 
 
 def prepare_file(
@@ -92,8 +75,9 @@ def prepare_bytes(
     picture = _Picture(data, where)
     rest = list(augmentations)
     kept: Box = (0, 0, *picture.size)
-    if rest and isinstance(rest[0], Cropping):
-        kept = cast(Cropping, rest.pop(0)).rectangle(*picture.size, cast(np.random.Generator, random))
+    first = rest[0] if rest else None
+    if isinstance(first, Cropping):
+        kept, rest = first.rectangle(picture.size, cast(np.random.Generator, random)), rest[1:]
     factor = 1
     if preprocessing.decode == "fast":
         factor = preprocessing.shrinking(kept[2] - kept[0], kept[3] - kept[1])
