@@ -3,7 +3,8 @@
 CotagError                  whatever Cotag raises on purpose; its message is one line
 ├── DataError               a label file, a folder or a row of them is wrong
 │   ├── FormatError         a path's format is not known, or not what it was said to be
-│   └── ImageError          an image is missing, cannot be decoded or is refused
+│   ├── ImageError          an image is missing, cannot be decoded or is refused
+│   └── WorkerError         a process that decodes images died
 ├── LabelSpaceError         label names that are unknown, doubled, or of another label space
 ├── ScoresError             a scores file or a pair of CSV files is wrong
 ├── SettingError            an unknown or invalid setting, name or option
@@ -38,6 +39,10 @@ class FormatError(DataError):
 
 class ImageError(DataError):
     """An image is missing, cannot be decoded or is refused."""
+
+
+class WorkerError(DataError):
+    """A process that decodes images died."""
 
 
 class LabelSpaceError(CotagError):

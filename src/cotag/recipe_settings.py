@@ -61,7 +61,9 @@ class DataSettings(Settings):
     choose: str | float | None = Field(None, description="split, or share of the training images, that chooses")
     test: str | float | None = Field(None, description="split, or share of all images, that judges")
     difficult: Literal["unknown", "positive", "absent"] = Field("unknown", description="difficult labels, in training")
-    bad_images: Literal["stop", "skip"] = Field("stop", description="stop at a bad image, or skip and count it")
+    bad_images: Literal["stop", "skip", "substitute"] = Field(
+        "stop", description="stop at a bad image, skip and count it, or (end to end) count it and train on another"
+    )
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field("auto", description="processes that decode pictures")
 
 

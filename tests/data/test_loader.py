@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import pytest
 import torch
 
 from cotag.data.augmentations import build_augmentations
-from cotag.data.loader import BatchOrder, ImageRows, Loader, worker_count
+from cotag.data.loader import BatchOrder, ImageRows, Loader
 from cotag.data.table import read_table
 from cotag.data.transforms import Preprocessing
-from cotag.errors import ImageError, SettingError
+from cotag.data.workers import death_of, surviving, worker_count
+from cotag.errors import ImageError, SettingError, WorkerError
 from cotag.registry import MIXTURES
 from cotag.types.batch import Batch
 from cotag.types.index import Index
@@ -192,6 +195,108 @@ def test_a_bad_picture_is_left_out_and_counted(drawn: Drawn, workers: int) -> No
     assert torch.equal(found[0].targets_BK, torch.from_numpy(index.targets(np.array([0, 2]))).float())
     assert sorted(batches.skipped.reasons) == [1, 3, 4, 5]
     assert "row 3): is empty" in batches.skipped.reasons[3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_picture_is_substituted_and_counted(drawn: Drawn, workers: int) -> None:
+    index = drawn(12)
+    for row in (1, 4, 5):
+        index.image(row).write_bytes(b"")
+    batches = loader(index, bad_images="substitute", shuffle=True, workers=workers)
+    found = list(batches.epoch(3))
+    # Batches keep their size, and what stands in has its own targets.
+    assert [len(batch) for batch in found] == [3, 3, 3, 3]
+    assert not {1, 4, 5} & set(chain.from_iterable(batch.rows_B.tolist() for batch in found))
+    for batch in found:
+        assert torch.equal(batch.targets_BK, torch.from_numpy(index.targets(batch.rows_B.numpy())).float())
+    assert sorted(batches.skipped.reasons) == [1, 4, 5]
+    assert "row 4): is empty" in batches.skipped.reasons[4]
+    assert batches.skipped.reasons[4].endswith("took its place")
+    again = list(loader(index, bad_images="substitute", shuffle=True, workers=0).epoch(3))
+    assert [batch.rows_B.tolist() for batch in again] == [batch.rows_B.tolist() for batch in found]
+    assert all(torch.equal(a.images_BCHW, b.images_BCHW) for a, b in zip(again, found, strict=True))
+
+
+def test_where_no_picture_can_be_read_none_is_substituted(drawn: Drawn) -> None:
+    index = drawn(3)
+    for row in range(3):
+        index.image(row).unlink()
+    batches = loader(index, bad_images="substitute")
+    assert list(batches) == []
+    assert sorted(batches.skipped.reasons) == [0, 1, 2]
+    assert "there is no such file" in batches.skipped.reasons[0]
+
+
+def test_a_file_that_vanishes_during_the_epoch_is_a_bad_picture(drawn: Drawn) -> None:
+    index = drawn(9)
+    batches = loader(index, bad_images="skip", batch_size=3)
+    epoch = batches.epoch(0)
+    assert len(next(epoch)) == 3
+    index.image(7).unlink()
+    assert [batch.rows_B.tolist() for batch in epoch] == [[3, 4, 5], [6, 8]]
+    assert "there is no such file" in batches.skipped.reasons[7]
+
+
+# Workers
+
+
+def test_a_worker_that_is_killed_is_one_line(drawn: Drawn) -> None:
+    batches = loader(drawn(60), batch_size=1, workers=1)
+    epoch = batches.epoch(0)
+    next(epoch)
+    (worker,) = batches._loader._iterator._workers  # type: ignore[union-attr]
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(WorkerError, match=r"^a process that decodes pictures was killed.*set data.workers lower"):
+        list(epoch)
+
+
+def test_what_else_goes_wrong_is_not_taken_for_it() -> None:
+    assert death_of(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")) is not None
+    assert "/dev/shm" in str(death_of(RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. Shm.")))
+    assert death_of(RuntimeError("CUDA out of memory")) is None
+    assert death_of(ValueError("DataLoader worker")) is None
+
+    def fails() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        list(surviving(fails()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="counts memory by /proc")
+def test_workers_hold_no_copy_of_an_index_in_a_file(drawn: Drawn, tmp_path: Path) -> None:
+    small = drawn(40)
+    count = 100_000
+    columns = {
+        "id": [str(number) for number in range(count)],
+        "image": [f"{number % 40:02d}{'x' * 60}" for number in range(count)],
+        "positives": [[0, 1, 2]] * count,
+    }
+    Index.build(columns, small.label_space, small.root).save(tmp_path / "big.arrow")
+    index = Index.load(tmp_path / "big.arrow")
+    for number in range(40):
+        (small.root / f"{number:02d}{'x' * 60}").write_bytes(small.image(number).read_bytes())
+    size = (tmp_path / "big.arrow").stat().st_size
+    held = {}
+    for name, given, rows, epochs in (
+        ("small", small, np.arange(40), 1),
+        ("big", index, np.arange(0, count, 2500), 10),
+    ):
+        batches = Loader(ImageRows(given, PREPARE), BatchOrder(rows, 8, shuffle=True), workers=2)
+        for epoch in range(epochs):
+            assert sum(len(batch) for batch in batches.epoch(epoch)) == 40
+        held[name] = max(anonymous_kilobytes(one.pid) for one in batches._loader._iterator._workers)  # type: ignore[union-attr]
+    # It grows a little, as Python counts references in pages that were shared at first; rows as Python objects would
+    # take several times the size of the file.
+    assert size > 8_000_000
+    assert held["big"] - held["small"] < size / 2000
+
+
+def anonymous_kilobytes(pid: int) -> int:
+    """Memory of a process that no other shares and no file holds."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty"))
 
 
 # Settings

@@ -23,6 +23,7 @@ from cotag.cli import (
     sweep,
     train,
 )
+from cotag.data.workers import death_of
 from cotag.errors import CotagError, CotagWarning
 
 app = typer.Typer(
@@ -92,6 +93,11 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(f"cotag: {where}{error.strerror or error}; look at the path, its permissions and the space left")
+    except RuntimeError as error:
+        said = death_of(error)
+        if debug or said is None:
+            raise
+        sys.exit(f"cotag: {said}")
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             print("cotag: interrupted; what was finished is kept", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +16,16 @@ from cotag.data.decoding import prepare_file
 from cotag.data.mixtures import Mixture
 from cotag.data.sampling import EpochPlan
 from cotag.data.transforms import Preprocessing
+from cotag.data.workers import surviving, worker_count
 from cotag.errors import ImageError, SettingError, suggestion
 from cotag.types.batch import Batch
 from cotag.types.index import Index
 
-BAD_IMAGES = ("stop", "skip")
-# Keeps the random numbers of batches apart from those of rows, which are made of seed, epoch and row.
-OF_BATCH = 1
+BAD_IMAGES = ("stop", "skip", "substitute")
+# How many other rows are tried in the place of one that cannot be read.
+TRIES = 16
+# Keep these random numbers apart from those of rows, which are made of seed, epoch and row.
+OF_BATCH, OF_SUBSTITUTE = 1, 2
 Place = tuple[int, int, int]
 """Epoch, row, and how many times the epoch took the row before."""
 Pictures = tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]
@@ -32,7 +34,7 @@ Pictures = tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]
 
 @dataclass
 class Skipped:
-    """The images that could not be decoded, by row, with the reason of each."""
+    """The images that could not be decoded, by row, with the reason of each and what took its place, if anything."""
 
     reasons: dict[int, str] = field(default_factory=dict)
 
@@ -45,7 +47,11 @@ class ImageRows(Dataset[Pictures]):
         preprocessing: makes the tensor.
         augmentations: applied before it, in order, with random numbers that depend on seed, epoch, row and the number
             of the row's repetition only.
-        seed: of the augmentations.
+        seed: of the augmentations and of the substitutes.
+
+    Attributes:
+        substitutes: the rows of which one, drawn by seed, epoch and row, takes the place of a picture that cannot be
+            read; none where it is left out.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class ImageRows(Dataset[Pictures]):
         augmentations: Sequence[Augmentation] = (),
         seed: int = 0,
     ) -> None:
+        self.substitutes = np.zeros(0, dtype=np.int64)
         self.index = index
         self.preprocessing = preprocessing
         self.augmentations = list(augmentations)
@@ -76,7 +83,9 @@ class ImageRows(Dataset[Pictures]):
             try:
                 self.prepare(place, out_BHWC[len(rows)])
             except ImageError as error:
-                failures.append((place[1], str(error)))
+                other, reason = self._substitute(place, out_BHWC[len(rows)]), str(error)
+                failures.append((place[1], reason if other is None else f"{reason}; row {other} took its place"))
+                rows += [] if other is None else [other]
             else:
                 rows.append(place[1])
         return images_BHWC[: len(rows)].permute(0, 3, 1, 2), torch.tensor(rows, dtype=torch.int64), failures
@@ -91,6 +100,20 @@ class ImageRows(Dataset[Pictures]):
         augmentations = self.augmentations_of(epoch)
         random = self.random(epoch, row, repetition) if augmentations else None
         prepare_file(self.index.image(row), self.preprocessing, row, augmentations, random, out_HWC)
+
+    def _substitute(self, place: Place, out_HWC: np.ndarray) -> int | None:
+        """The row whose pixels were written in the place of another; None where there is none that can be read."""
+        epoch, row, repetition = place
+        if not len(self.substitutes):
+            return None
+        random = np.random.default_rng((self.seed, epoch, row, repetition, OF_SUBSTITUTE))
+        for other in random.choice(self.substitutes, TRIES).tolist():
+            try:
+                self.prepare((epoch, other, repetition + 1), out_HWC)
+            except ImageError:
+                continue
+            return int(other)
+        return None
 
     def augmentations_of(self, epoch: int) -> Sequence[Augmentation]:
         """The augmentations of an epoch."""
@@ -170,17 +193,19 @@ class Loader:
         images: the prepared pictures.
         order: the rows of each batch.
         difficult: what labels marked difficult count as; see ``Index.targets``.
-        bad_images: ``stop`` raises at an image that cannot be decoded, ``skip`` leaves it out and counts it.
+        bad_images: ``stop`` raises at an image that cannot be decoded, ``skip`` leaves it out and counts it,
+            ``substitute`` counts it and takes another row of the order in its place.
         workers: processes that decode; ``auto`` is one less than the cores, at least 1 and at most 8; 0 decodes
             in this process.
         mixture: mixes the pictures of each batch, with random numbers that depend on the order's seed, the epoch and
             the number of the batch only.
 
     Attributes:
-        skipped: the images left out so far.
+        skipped: the images left out or substituted so far.
 
     Raises:
         ImageError: an image cannot be decoded and ``bad_images`` is ``stop``.
+        WorkerError: a worker was killed.
     """
 
     def __init__(
@@ -195,6 +220,8 @@ class Loader:
         if bad_images not in BAD_IMAGES:
             raise SettingError(f"data.bad_images = {bad_images!r} is not known{suggestion(bad_images, BAD_IMAGES)}")
         self.images, self.order = images, order
+        if bad_images == "substitute":
+            images.substitutes = order.rows
         self.difficult, self.bad_images = difficult, bad_images
         self.mixture = mixture
         self.skipped = Skipped()
@@ -217,7 +244,7 @@ class Loader:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch; images are uint8 (B, 3, H, W), in memory channels last."""
         self.order.epoch = number
-        for place, (images, rows, failures) in enumerate(self._loader):
+        for place, (images, rows, failures) in enumerate(surviving(self._loader)):
             if failures:
                 self._note(failures)
             if not len(rows):
@@ -233,13 +260,6 @@ class Loader:
         if self.bad_images == "stop":
             raise ImageError(f"{failures[0][1]}; or set data.bad_images=skip to leave such images out")
         self.skipped.reasons.update(dict(failures))
-
-
-def worker_count(workers: int | str) -> int:
-    """The number of decoding processes that a setting stands for."""
-    if workers == "auto":
-        return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 1
-    return int(workers)
 
 
 def _room(shape: tuple[int, ...]) -> torch.Tensor:

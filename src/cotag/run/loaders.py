@@ -32,6 +32,7 @@ def training_loader(
 
 
 def judging_loader(tagger: Tagger, index: Index, rows: np.ndarray, recipe: Recipe) -> Loader:
-    """Images as they are, in order, all of them in each process."""
+    """Images as they are, in order, all of them in each process; one that cannot be read is judged by no other."""
     images, order = ImageRows(index, tagger.preprocessing), BatchOrder(rows, recipe.train.batch_size)
-    return Loader(images, order, "unknown", recipe.data.bad_images, recipe.data.workers)
+    policy = "skip" if recipe.data.bad_images == "substitute" else recipe.data.bad_images
+    return Loader(images, order, "unknown", policy, recipe.data.workers)

@@ -19,6 +19,11 @@ def check_pictures(recipe: Recipe) -> None:
     data = recipe.data
     build_augmentations(data.augment)
     _check_mixture(recipe)
+    if data.bad_images == "substitute" and recipe.train.mode == "features":
+        raise SettingError(
+            "data.bad_images = substitute: features are computed of each image once; choose skip, or set "
+            "train.mode=end_to_end"
+        )
     if data.views == "auto":
         return
     if recipe.train.mode == "end_to_end":
