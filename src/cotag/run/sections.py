@@ -62,7 +62,7 @@ def _skipped(fitted: Fitted) -> list[str]:
     if not fitted.skipped:
         return []
     shown = "; ".join(list(fitted.skipped.values())[:10])
-    return [f"{len(fitted.skipped)} images could not be read and did not count: {shown}"]
+    return [f"{len(fitted.skipped)} images could not be read and were left out: {shown}"]
 
 
 def _settings(recipe: Recipe) -> list[list[Any]]:
