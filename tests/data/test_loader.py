@@ -250,6 +250,18 @@ def test_a_worker_that_is_killed_is_one_line(drawn: Drawn) -> None:
         list(epoch)
 
 
+@pytest.mark.parametrize("kind", [EOFError, ConnectionResetError, FileNotFoundError])
+def test_a_batch_that_cannot_be_fetched_from_a_worker_that_left_is_the_same_line(kind: type[Exception]) -> None:
+    def fails(said: str) -> Iterator[int]:
+        yield 1
+        raise kind(said)
+
+    with pytest.raises(WorkerError, match=r"^a process that decodes pictures was killed"):
+        list(surviving(fails("")))
+    with pytest.raises(kind, match="Caught"):
+        list(surviving(fails(f"Caught {kind.__name__} in DataLoader worker process 0.")))
+
+
 def test_what_else_goes_wrong_is_not_taken_for_it() -> None:
     assert death_of(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")) is not None
     assert "/dev/shm" in str(death_of(RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. Shm.")))

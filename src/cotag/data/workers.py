@@ -11,6 +11,13 @@ from cotag.errors import WorkerError
 Item = TypeVar("Item")
 
 
+KILLED = (
+    "a process that decodes pictures was killed, most often by the system for want of memory ({}); set data.workers "
+    "lower (0 decodes without processes) or a smaller train.batch_size, and go on with --resume where the run has "
+    "checkpoints"
+)
+
+
 def worker_count(workers: int | str) -> int:
     """The number of decoding processes that a setting stands for."""
     if workers == "auto":
@@ -26,6 +33,12 @@ def surviving(batches: Iterable[Item]) -> Iterator[Item]:
     """
     try:
         yield from batches
+    except (EOFError, ConnectionError, FileNotFoundError) as error:
+        # What a worker left in the queue is fetched from it over a socket: there is none any more. What was raised
+        # within a worker comes with its traceback as text.
+        if "in DataLoader worker process" in str(error):
+            raise
+        raise WorkerError(KILLED.format("it left before its batch was fetched")) from error
     except RuntimeError as error:
         said = death_of(error)
         if said is None:
@@ -46,8 +59,4 @@ def death_of(error: BaseException) -> str | None:
             "a process that decodes pictures found no room in shared memory (/dev/shm); make it larger, or set "
             "data.workers=0 or a smaller train.batch_size"
         )
-    return (
-        "a process that decodes pictures was killed, most often by the system for want of memory "
-        f"({told.partition('.')[0]}); set data.workers lower (0 decodes without processes) or a smaller "
-        "train.batch_size, and go on with --resume where the run has checkpoints"
-    )
+    return KILLED.format(told.partition(".")[0])
