@@ -40,10 +40,10 @@ from cotag.run.roles import FOLDS
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet, compute_features
 from cotag.training.head_fit import CachedHead, HeadLoop, Part, Solver, descend_head, solve_head
+from cotag.training.loop_settings import LoopSettings
 from cotag.training.losses.bce import BCE
 from cotag.training.optim import adamw
 from cotag.training.schedules import cosine
-from cotag.training.trainer import LoopSettings
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 from cotag.types.progress import Silent

@@ -37,10 +37,10 @@ from cotag.run.fitting import judge, start_at_base_rate
 from cotag.run.losses import as_taught, head_criteria
 from cotag.training.features import FeatureBatches, FeatureSet, compute_features
 from cotag.training.head_fit import CachedHead, Chosen, HeadLoop, Part
+from cotag.training.loop_settings import LoopSettings
 from cotag.training.optim import adamw
 from cotag.training.schedules import cosine
 from cotag.training.together import Fit, fit_together
-from cotag.training.trainer import LoopSettings
 from cotag.types.progress import Silent
 from cotag.types.scores import Scores
 

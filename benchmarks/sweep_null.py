@@ -26,11 +26,11 @@ from cotag.run.fitting import judge
 from cotag.training.criterion import Criterion
 from cotag.training.features import compute_features
 from cotag.training.head_fit import HeadLoop, Part
+from cotag.training.loop_settings import LoopSettings
 from cotag.training.losses.bce import BCE
 from cotag.training.optim import adamw
 from cotag.training.schedules import cosine
 from cotag.training.together import Fit, fit_together
-from cotag.training.trainer import LoopSettings
 from cotag.types.progress import Silent
 from cotag.types.scores import Scores
 from cotag.types.section import Section

@@ -13,9 +13,10 @@ from cotag.errors import ResumeError, SettingError
 from cotag.training.checkpoint import Checkpoints
 from cotag.training.criterion import Criterion
 from cotag.training.ema import ExponentialAverage
+from cotag.training.loop_settings import LoopSettings
 from cotag.training.losses.bce import BCE
 from cotag.training.schedules import constant
-from cotag.training.trainer import LoopSettings, Trainer
+from cotag.training.trainer import Trainer
 from cotag.types.batch import Batch, Output
 from cotag.types.progress import Silent
 

@@ -15,10 +15,10 @@ from cotag.errors import SettingError
 from cotag.models.tagger import Tagger, build_tagger
 from cotag.training.features import FeatureBatches, FeatureSet, Views, compute_features
 from cotag.training.head_fit import HeadLoop, Part, joined
+from cotag.training.loop_settings import LoopSettings
 from cotag.training.schedules import constant
 from cotag.training.stacked_batches import StackedBatches
 from cotag.training.stored_rows import StoredRows, joined_rows, part_of
-from cotag.training.trainer import LoopSettings
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 from cotag.types.progress import Silent

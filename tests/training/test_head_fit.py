@@ -27,9 +27,9 @@ from cotag.training.head_fit import (
 )
 from cotag.training.label_counts import LabelCounts
 from cotag.training.linear_probe import STRENGTHS, cross_validated_logits, fit_linear_probe
+from cotag.training.loop_settings import LoopSettings
 from cotag.training.losses.bce import BCE
 from cotag.training.schedules import constant, cosine
-from cotag.training.trainer import LoopSettings
 from cotag.types.progress import Silent
 
 WIDTH, LABELS = 12, 3

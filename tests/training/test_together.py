@@ -21,9 +21,9 @@ from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureSet
 from cotag.training.head_fit import Chosen, HeadLoop, Part, descend_head
 from cotag.training.label_counts import LabelCounts
+from cotag.training.loop_settings import LoopSettings
 from cotag.training.schedules import constant, cosine
 from cotag.training.together import Fit, fit_together, together_key
-from cotag.training.trainer import LoopSettings
 from cotag.types.progress import Silent
 
 WIDTH, LABELS, SIZE = 12, 4, 5

@@ -26,12 +26,13 @@ from cotag.registry import OPTIMIZERS
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet
+from cotag.training.loop_settings import LoopSettings, choosing_value
 from cotag.training.losses.bce import BCE
 from cotag.training.losses.loss import Loss
 from cotag.training.optim import parameter_groups
 from cotag.training.processes import this_process
 from cotag.training.schedules import cosine
-from cotag.training.trainer import EpochSource, LoopSettings, Trainer, choosing_value
+from cotag.training.trainer import EpochSource, Trainer
 from cotag.types.batch import Batch, Output
 from cotag.types.labels import LabelSpace
 from cotag.types.progress import Silent

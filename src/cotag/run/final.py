@@ -19,7 +19,7 @@ from cotag.models.settings import read_settings
 from cotag.recipe import Recipe
 from cotag.run.fitted import Fitted
 from cotag.run.folder import RunFolder
-from cotag.training.trainer import choosing_value
+from cotag.training.loop_settings import choosing_value
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 from cotag.types.section import Section

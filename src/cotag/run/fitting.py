@@ -39,9 +39,10 @@ from cotag.training.head_fit import (
     require_solvable,
     solve_head,
 )
+from cotag.training.loop_settings import LoopSettings
 from cotag.training.optim import parameter_groups
 from cotag.training.processes import this_process
-from cotag.training.trainer import LoopSettings, Trainer
+from cotag.training.trainer import Trainer
 from cotag.types.index import Index
 from cotag.types.progress import Progress
 

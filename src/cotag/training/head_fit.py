@@ -20,9 +20,10 @@ from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet, as_features
 from cotag.training.label_counts import LabelCounts
 from cotag.training.linear_probe import STRENGTHS, cross_validated_logits, fit_linear_probe
+from cotag.training.loop_settings import LoopSettings, choosing_value
 from cotag.training.optim import Groups, parameter_groups
 from cotag.training.schedules import Schedule
-from cotag.training.trainer import Evaluate, LoopSettings, Trainer, choosing_value
+from cotag.training.trainer import Evaluate, Trainer
 from cotag.types.batch import Output
 from cotag.types.progress import Progress, Silent
 

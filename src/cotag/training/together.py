@@ -20,12 +20,12 @@ from cotag.training.criterion import Criterion
 from cotag.training.ema import ExponentialAverage
 from cotag.training.head_fit import DECAYS, CachedHead, Chosen, HeadLoop, History, Judge, Part, joined
 from cotag.training.label_counts import LabelCounts
+from cotag.training.loop_settings import LoopSettings, choosing_value
 from cotag.training.optim import Groups, parameter_groups
 from cotag.training.schedules import factor
 from cotag.training.stacked_batches import StackedBatch, StackedBatches, inputs
 from cotag.training.stacked_criteria import StackedCriteria
 from cotag.training.stacked_heads import StackedHeads, stack_key
-from cotag.training.trainer import LoopSettings, choosing_value
 from cotag.types.progress import Progress, Task
 
 

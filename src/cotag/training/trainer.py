@@ -7,21 +7,19 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from cotag.errors import NonFiniteLoss, ResumeError, TrainingError, listing
 from cotag.storage import write_text
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
-from cotag.training.ema import ExponentialAverage
-from cotag.training.processes import this_process
-from cotag.training.schedules import Schedule, factor
+from cotag.training.loop_settings import LoopSettings, choosing_value
+from cotag.training.schedules import Schedule
+from cotag.training.step import Steps
 from cotag.types.batch import Batch
 from cotag.types.progress import Progress, Task
 
@@ -34,36 +32,6 @@ class EpochSource(Protocol):
     def __len__(self) -> int: ...
 
     def epoch(self, number: int) -> Iterator[Batch]: ...
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How the loop runs.
-
-    Attributes:
-        epochs: the most epochs.
-        warmup_epochs: over which the learning rate rises.
-        clip_norm: largest norm of the gradient; None for none.
-        patience: epochs without a better choice after which training stops; None for never.
-        choose_by: the epoch that is kept: ``mAP`` (highest) or ``loss`` (lowest) of what ``evaluate`` returns as
-            val_mAP and val_loss, or ``last``.
-        stop_after: the epoch after which training ends all the same, while the schedule is that of all ``epochs``;
-            None for the last.
-        ema: decay of the exponential average of the weights, which is then what is evaluated and kept; None for none.
-    """
-
-    epochs: int
-    warmup_epochs: float = 0.0
-    clip_norm: float | None = None
-    patience: int | None = None
-    choose_by: str = "mAP"
-    ema: float | None = None
-    stop_after: int | None = None
-
-    @property
-    def last(self) -> int:
-        """The last epoch that trains, if none is refused before."""
-        return self.stop_after or self.epochs
 
 
 class Trainer:
@@ -91,16 +59,10 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         name_of: Callable[[int], str] = str,
     ) -> None:
-        this_process()
-        self.accelerator = Accelerator()
-        self.criterion = criterion.to(self.accelerator.device)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.schedule, self.settings = schedule, settings
+        self.steps = Steps(model, criterion, optimizer, schedule, settings)
+        self.settings = settings
         self.evaluate, self.checkpoints, self.name_of = evaluate, checkpoints, name_of
-        self.rates = [group["lr"] for group in optimizer.param_groups]
         self._best: dict[str, torch.Tensor] = {}
-        plain = self.accelerator.unwrap_model(self.model)
-        self.average = None if settings.ema is None else ExponentialAverage(plain, settings.ema)
 
     def fit(self, batches: EpochSource, label_hash: str, progress: Progress, resume: bool = False) -> TrainingState:
         """Train, and leave the model with the weights that validation chose.
@@ -114,11 +76,13 @@ class Trainer:
             NonFiniteLoss: the loss became infinite or NaN; the last checkpoint is kept.
             ResumeError, LabelSpaceError: there is nothing to resume from, or it is of other labels.
         """
-        plain = self.accelerator.unwrap_model(self.model)
+        plain = self.steps.plain
         if resume:
             if self.checkpoints is None:
                 raise ResumeError("this training keeps no checkpoints; train without resume")
-            state = self.checkpoints.load_last(plain, self.optimizer, label_hash, self.average, self.criterion)
+            state = self.checkpoints.load_last(
+                plain, self.steps.optimizer, label_hash, self.steps.average, self.steps.criterion
+            )
             progress.say(f"resumed after epoch {state.epoch} of {self.settings.last}")
         else:
             state = TrainingState(label_hash)
@@ -131,7 +95,7 @@ class Trainer:
                     break
                 started = time.monotonic()
                 loss = self._epoch(batches, epoch, task)
-                row = {"train_loss": loss, "learning_rate": self.optimizer.param_groups[-1]["lr"]}
+                row = {"train_loss": loss, "learning_rate": self.steps.rate}
                 row["seconds"] = round(time.monotonic() - started, 2)
                 self._judge(state, epoch, row, progress)
         self._load_best(plain)
@@ -139,53 +103,28 @@ class Trainer:
 
     def _epoch(self, batches: EpochSource, epoch: int, task: Task) -> float:
         """One pass over the training images; the mean loss over samples."""
-        self.model.train()
-        self.criterion.begin_epoch(epoch)
-        steps = self.settings.epochs * len(batches)
-        warmup = round(self.settings.warmup_epochs * len(batches))
+        steps = self.steps
+        steps.begin_epoch(epoch)
         total, samples = 0.0, 0.0
         for number, batch in enumerate(batches.epoch(epoch)):
-            scale = factor(self.schedule, (epoch - 1) * len(batches) + number, steps, warmup)
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * scale
-            batch = batch.to(self.accelerator.device)
-            loss = self.criterion.total(self.criterion(self.model(batch.images_BCHW), batch))
+            steps.set_rate((epoch - 1) * len(batches) + number, len(batches))
+            batch = batch.to(steps.accelerator.device)
+            loss = steps.loss(batch)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise NonFiniteLoss(self._not_finite(value, epoch, self._named(batch)))
-            self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss * self._share(batch))
-            if self.settings.clip_norm is not None:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update(self.accelerator.unwrap_model(self.model))
+            steps.update(loss, batch)
             total, samples = total + value * len(batch), samples + len(batch)
             task.advance(1, epoch=epoch, loss=f"{total / samples:.4f}")
-        total, samples = self._summed([total, samples])
+        total, samples = steps.summed([total, samples])
         if not samples:
             raise TrainingError("no image could be read for training; look at the paths and at data.bad_images")
         return total / samples
 
-    def _share(self, batch: Batch) -> float:
-        """The factor that makes the mean of the processes' gradients that of all they have together."""
-        if self.accelerator.num_processes == 1:
-            return 1.0
-        own = self.criterion.units(batch)
-        return own * self.accelerator.num_processes / max(1.0, self._summed([own])[0])
-
-    def _summed(self, values: list[float]) -> list[float]:
-        """Numbers summed over all processes."""
-        if self.accelerator.num_processes == 1:
-            return values
-        numbers = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
-        found: list[float] = self.accelerator.reduce(numbers, "sum").tolist()
-        return found
-
     def _judge(self, state: TrainingState, epoch: int, row: dict[str, float], progress: Progress) -> None:
         """Validate, keep the better weights, write the checkpoint."""
-        plain = self.accelerator.unwrap_model(self.model)
-        with nullcontext() if self.average is None else self.average.applied(plain):
+        plain = self.steps.plain
+        with nullcontext() if self.steps.average is None else self.steps.average.applied(plain):
             found = self.evaluate(plain)
             # Weights that are spoiled must not replace the last checkpoint.
             if not math.isfinite(found.get("val_loss", 0.0)):
@@ -206,18 +145,18 @@ class Trainer:
         if shown:
             told_best = better and self.settings.choose_by != "last"
             progress.say(f"epoch {epoch}: {shown}{'  best' if told_best else ''}")
-        if self.checkpoints is not None and self.accelerator.is_main_process:
-            self.checkpoints.save_last(plain, self.optimizer, state, self.average, self.criterion)
+        if self.checkpoints is not None and self.steps.accelerator.is_main_process:
+            self.checkpoints.save_last(plain, self.steps.optimizer, state, self.steps.average, self.steps.criterion)
             write_history(self.checkpoints.folder.parent / "metrics.jsonl", state.history)
 
     def _keep_best(self, plain: nn.Module) -> None:
         if self.checkpoints is None:
             self._best = {key: tensor.detach().clone() for key, tensor in plain.state_dict().items()}
-        elif self.accelerator.is_main_process:
+        elif self.steps.accelerator.is_main_process:
             self.checkpoints.save_best(plain)
 
     def _load_best(self, plain: nn.Module) -> None:
-        self.accelerator.wait_for_everyone()
+        self.steps.accelerator.wait_for_everyone()
         if self.checkpoints is not None:
             self.checkpoints.load_best(plain)
         elif self._best:
@@ -232,13 +171,6 @@ class Trainer:
             f"epoch {epoch}: the loss became {value} on the images {images}; "
             f"lower train.learning_rate or set train.clip_norm{kept}"
         )
-
-
-def choosing_value(row: dict[str, float], choose_by: str) -> float:
-    """What choosing compares, higher is better, of a row with epoch, val_mAP and val_loss."""
-    if choose_by == "last":
-        return row["epoch"]
-    return row["val_mAP"] if choose_by == "mAP" else -row["val_loss"]
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -34,9 +34,9 @@ from cotag.run.sweep.roles import trial_roles
 from cotag.run.views import features_of, views_of
 from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.head_fit import CachedHead, Chosen, Judge, Part, require_solvable
+from cotag.training.loop_settings import choosing_value
 from cotag.training.processes import this_process
 from cotag.training.together import Fit, fit_together, together_key
-from cotag.training.trainer import choosing_value
 from cotag.types.index import Index
 from cotag.types.progress import Progress, Silent, Task
 from cotag.types.scores import Scores

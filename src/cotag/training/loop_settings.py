@@ -1,0 +1,42 @@
+"""How the loop runs, and how it chooses an epoch; nothing here needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How the loop runs.
+
+    Attributes:
+        epochs: the most epochs.
+        warmup_epochs: over which the learning rate rises.
+        clip_norm: largest norm of the gradient; None for none.
+        patience: epochs without a better choice after which training stops; None for never.
+        choose_by: the epoch that is kept: ``mAP`` (highest) or ``loss`` (lowest) of what ``evaluate`` returns as
+            val_mAP and val_loss, or ``last``.
+        stop_after: the epoch after which training ends all the same, while the schedule is that of all ``epochs``;
+            None for the last.
+        ema: decay of the exponential average of the weights, which is then what is evaluated and kept; None for none.
+    """
+
+    epochs: int
+    warmup_epochs: float = 0.0
+    clip_norm: float | None = None
+    patience: int | None = None
+    choose_by: str = "mAP"
+    ema: float | None = None
+    stop_after: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The last epoch that trains, if none is refused before."""
+        return self.stop_after or self.epochs
+
+
+def choosing_value(row: dict[str, float], choose_by: str) -> float:
+    """What choosing compares, higher is better, of a row with epoch, val_mAP and val_loss."""
+    if choose_by == "last":
+        return row["epoch"]
+    return row["val_mAP"] if choose_by == "mAP" else -row["val_loss"]
