@@ -231,7 +231,8 @@ def test_the_loop_learns_and_keeps_the_best_epoch() -> None:
     assert max(values) > values[0] + 0.1
     assert judge(chosen.logits_MK, CHOOSE.targets_NK)["val_mAP"] == pytest.approx(max(values))
     assert chosen.rows.tolist() == CHOOSE.features.rows.tolist()
-    np.testing.assert_array_equal(held_out(head), chosen.logits_MK)
+    # In batches of another size, which a matrix product may sum in another order.
+    np.testing.assert_allclose(held_out(head), chosen.logits_MK, rtol=1e-4, atol=1e-4)
 
 
 def test_the_loop_tries_every_decay_from_the_same_start_and_keeps_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
