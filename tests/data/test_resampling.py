@@ -56,6 +56,19 @@ def test_the_bytes_are_those_of_pillow(library: ctypes.CDLL, monkeypatch: pytest
         assert np.array_equal(resize(pixels, size, how, box), wanted), number
 
 
+@pytest.mark.parametrize("size", [(20000, 9, 2, 9), (9, 20000, 9, 2), (6000, 40, 5, 40), (8200, 8, 4, 4)])
+def test_thousands_of_taps_overflow_nothing(library: ctypes.CDLL, size: tuple[int, int, int, int]) -> None:
+    width, height, out_width, out_height = size
+    order = resampling.order_of_pillow(library)
+    assert order is not None
+    pixels = np.full((height, width, 3), 255, dtype=np.uint8)
+    pixels[::2] = np.random.default_rng(0).integers(0, 256, pixels[::2].shape)
+    out = np.empty((out_height, out_width, 3), dtype=np.uint8)
+    for how in FILTERS:
+        resampling.call(library, pixels, out, how, None, order(*size))
+        assert np.array_equal(out, np.asarray(Image.fromarray(pixels).resize((out_width, out_height), how)))
+
+
 def test_without_the_library_pillow_resizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "_compiled", lambda: None)
     for number in range(20):

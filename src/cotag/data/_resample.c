@@ -24,15 +24,24 @@
 #define BITS 22
 #define HALF (1 << (BITS - 1))
 #define PAD 64 /* bytes after a row that vectors may read and write */
+#define OVER 13 /* of which they do, at most */
 #define PI 3.14159265358979323846
 
 enum { BILINEAR = 2, BICUBIC = 3, LANCZOS = 1 }; /* as Pillow numbers them */
 
-/* For each output place the first input place, how many, and their weights. */
+#define LOW_BITS 11
+#define MOST_IN_PARTS 4096 /* taps of which the sum of the low parts fits 32 bits */
+
+/* For each output place the first input place, how many, and their weights.
+ *
+ * Each weight stands in two parts of 16 bits besides, weight = high * 2^11 + low, which one instruction multiplies and
+ * adds in pairs; a place has even_most of them, the rest 0. They are missing where there are more than MOST_IN_PARTS.
+ */
 typedef struct {
-    int most;
+    int most, even_most;
     int *first, *count;
     int32_t *weights;
+    int16_t *high, *low;
 } Taps;
 
 static double bilinear(double x) {
@@ -59,6 +68,25 @@ static void forget(Taps *taps) {
     free(taps->first);
     free(taps->count);
     free(taps->weights);
+    free(taps->high);
+    free(taps->low);
+}
+
+/* The weights in parts; 0 where there is no memory. */
+static int split_weights(Taps *taps, int out_size) {
+    const size_t size = (size_t)out_size * (size_t)taps->even_most;
+    if (taps->most > MOST_IN_PARTS) return 1;
+    taps->high = calloc(size, sizeof(int16_t));
+    taps->low = calloc(size, sizeof(int16_t));
+    if (!taps->high || !taps->low) return 0;
+    for (int place = 0; place < out_size; place++)
+        for (int tap = 0; tap < taps->count[place]; tap++) {
+            const int32_t weight = taps->weights[(ptrdiff_t)place * taps->most + tap];
+            const ptrdiff_t at = (ptrdiff_t)place * taps->even_most + tap;
+            taps->high[at] = (int16_t)(weight >> LOW_BITS);
+            taps->low[at] = (int16_t)(weight & ((1 << LOW_BITS) - 1));
+        }
+    return 1;
 }
 
 /* The taps from [from, to) of in_size places to out_size places; 0 where there is no memory.
@@ -71,6 +99,7 @@ static int find_taps(Taps *taps, int in_size, float from, float to, int out_size
     const int most = (int)ceil(reach) * 2 + 1;
     double *values = malloc(sizeof(double) * (size_t)most);
     taps->most = most;
+    taps->even_most = (most + 3) / 4 * 4;
     taps->first = malloc(sizeof(int) * (size_t)out_size);
     taps->count = malloc(sizeof(int) * (size_t)out_size);
     taps->weights = malloc(sizeof(int32_t) * (size_t)out_size * (size_t)most);
@@ -97,7 +126,7 @@ static int find_taps(Taps *taps, int in_size, float from, float to, int out_size
         }
     }
     free(values);
-    return 1;
+    return split_weights(taps, out_size);
 }
 
 static uint8_t clipped(int32_t sum) {
@@ -105,7 +134,7 @@ static uint8_t clipped(int32_t sum) {
     return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
 }
 
-/* Four rows across: rows[i] to out + i * stride. Of a row one byte more than its pixels is read and written. */
+/* Four rows across: rows[i] to out + i * stride. Up to OVER bytes behind a row are read and written. */
 static void across_plain(const uint8_t *const rows[4], uint8_t *out, ptrdiff_t stride, int width, const Taps *taps) {
     for (int row = 0; row < 4; row++)
         for (int x = 0; x < width; x++) {
@@ -131,54 +160,76 @@ static void down_plain(const uint8_t *in, ptrdiff_t stride, uint8_t *out, int by
 }
 
 #if defined(AVX2)
-AVX2 static inline __m128i four_bytes(const uint8_t *in) {
-    int32_t bytes;
-    memcpy(&bytes, in, 4);
-    return _mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes));
-}
-
+/* Four taps of four rows at a time: of each color the pixels lie side by side, and so do their weights. */
 AVX2 static void across_avx2(const uint8_t *const rows[4], uint8_t *out, ptrdiff_t stride, int width,
                              const Taps *taps) {
+    const __m256i by_color = _mm256_setr_epi8(0, -1, 3, -1, 6, -1, 9, -1, 1, -1, 4, -1, 7, -1, 10, -1, /* red, green */
+                                              2, -1, 5, -1, 8, -1, 11, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i half = _mm256_set1_epi32(HALF);
     for (int x = 0; x < width; x++) {
-        const int32_t *weights = taps->weights + (ptrdiff_t)x * taps->most;
+        const int16_t *high = taps->high + (ptrdiff_t)x * taps->even_most;
+        const int16_t *low = taps->low + (ptrdiff_t)x * taps->even_most;
         const ptrdiff_t start = 3 * (ptrdiff_t)taps->first[x];
         const int count = taps->count[x];
-        const uint8_t *a = rows[0] + start, *b = rows[1] + start, *c = rows[2] + start, *d = rows[3] + start;
-        __m128i sum_a = _mm_set1_epi32(HALF), sum_b = sum_a, sum_c = sum_a, sum_d = sum_a;
-        for (int tap = 0; tap < count; tap++) {
-            const __m128i weight = _mm_set1_epi32(weights[tap]);
-            sum_a = _mm_add_epi32(sum_a, _mm_mullo_epi32(four_bytes(a + 3 * tap), weight));
-            sum_b = _mm_add_epi32(sum_b, _mm_mullo_epi32(four_bytes(b + 3 * tap), weight));
-            sum_c = _mm_add_epi32(sum_c, _mm_mullo_epi32(four_bytes(c + 3 * tap), weight));
-            sum_d = _mm_add_epi32(sum_d, _mm_mullo_epi32(four_bytes(d + 3 * tap), weight));
+        __m256i highs[4], lows[4];
+        for (int row = 0; row < 4; row++) highs[row] = lows[row] = _mm256_setzero_si256();
+        for (int tap = 0; tap < count; tap += 4) {
+            int64_t four_high, four_low;
+            memcpy(&four_high, high + tap, 8);
+            memcpy(&four_low, low + tap, 8);
+            const __m256i by_high = _mm256_set1_epi64x(four_high), by_low = _mm256_set1_epi64x(four_low);
+            for (int row = 0; row < 4; row++) {
+                const __m128i bytes = _mm_loadu_si128((const __m128i *)(rows[row] + start + 3 * tap));
+                const __m256i pixels = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), by_color);
+                highs[row] = _mm256_add_epi32(highs[row], _mm256_madd_epi16(pixels, by_high));
+                lows[row] = _mm256_add_epi32(lows[row], _mm256_madd_epi16(pixels, by_low));
+            }
         }
-        const __m128i ab = _mm_packus_epi32(_mm_srai_epi32(sum_a, BITS), _mm_srai_epi32(sum_b, BITS));
-        const __m128i cd = _mm_packus_epi32(_mm_srai_epi32(sum_c, BITS), _mm_srai_epi32(sum_d, BITS));
-        uint8_t pixels[16];
-        _mm_storeu_si128((__m128i *)pixels, _mm_packus_epi16(ab, cd));
-        for (int row = 0; row < 4; row++) memcpy(out + row * stride + 3 * x, pixels + 4 * row, 4);
+        for (int row = 0; row < 4; row++)
+            highs[row] = _mm256_add_epi32(_mm256_slli_epi32(highs[row], LOW_BITS), lows[row]);
+        __m256i ab = _mm256_add_epi32(_mm256_hadd_epi32(highs[0], highs[1]), half);
+        __m256i cd = _mm256_add_epi32(_mm256_hadd_epi32(highs[2], highs[3]), half);
+        ab = _mm256_packus_epi32(_mm256_srai_epi32(ab, BITS), _mm256_srai_epi32(cd, BITS));
+        ab = _mm256_packus_epi16(ab, ab);
+        /* Red and green of the four rows are in the lower half, blue and nothing in the upper one. */
+        const __m128i pixels = _mm_unpacklo_epi16(_mm256_castsi256_si128(ab), _mm256_extracti128_si256(ab, 1));
+        const int32_t four[4] = {_mm_extract_epi32(pixels, 0), _mm_extract_epi32(pixels, 1),
+                                 _mm_extract_epi32(pixels, 2), _mm_extract_epi32(pixels, 3)};
+        for (int row = 0; row < 4; row++) memcpy(out + row * stride + 3 * x, &four[row], 4);
     }
 }
 
 AVX2 static void down_avx2(const uint8_t *in, ptrdiff_t stride, uint8_t *out, int bytes, const int32_t *weights,
-                           int count) {
+                           const int16_t *high, const int16_t *low, int count) {
+    const __m256i none = _mm256_setzero_si256();
     int at = 0;
     for (; at + 32 <= bytes; at += 32) {
-        __m256i sums[4];
-        for (int i = 0; i < 4; i++) sums[i] = _mm256_set1_epi32(HALF);
-        for (int tap = 0; tap < count; tap++) {
-            const __m256i weight = _mm256_set1_epi32(weights[tap]);
+        __m256i highs[4], lows[4];
+        for (int i = 0; i < 4; i++) highs[i] = lows[i] = none;
+        for (int tap = 0; tap < count; tap += 2) {
+            int32_t two_high, two_low;
+            memcpy(&two_high, high + tap, 4);
+            memcpy(&two_low, low + tap, 4);
+            const __m256i by_high = _mm256_set1_epi32(two_high), by_low = _mm256_set1_epi32(two_low);
             const uint8_t *from = in + tap * stride + at;
+            const __m256i one = _mm256_loadu_si256((const __m256i *)from);
+            /* A tap without a partner has weight 0 for it. */
+            const __m256i two = _mm256_loadu_si256((const __m256i *)(tap + 1 < count ? from + stride : from));
+            const __m256i lower = _mm256_unpacklo_epi8(one, two), upper = _mm256_unpackhi_epi8(one, two);
+            const __m256i pairs[4] = {_mm256_unpacklo_epi8(lower, none), _mm256_unpackhi_epi8(lower, none),
+                                      _mm256_unpacklo_epi8(upper, none), _mm256_unpackhi_epi8(upper, none)};
             for (int i = 0; i < 4; i++) {
-                const __m256i part = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(from + 8 * i)));
-                sums[i] = _mm256_add_epi32(sums[i], _mm256_mullo_epi32(part, weight));
+                highs[i] = _mm256_add_epi32(highs[i], _mm256_madd_epi16(pairs[i], by_high));
+                lows[i] = _mm256_add_epi32(lows[i], _mm256_madd_epi16(pairs[i], by_low));
             }
         }
-        for (int i = 0; i < 4; i++) sums[i] = _mm256_srai_epi32(sums[i], BITS);
-        /* Packing works in halves of 128 bits; the last step brings the groups of 4 bytes into order. */
-        __m256i part = _mm256_packus_epi16(_mm256_packus_epi32(sums[0], sums[1]), _mm256_packus_epi32(sums[2], sums[3]));
-        part = _mm256_permutevar8x32_epi32(part, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        _mm256_storeu_si256((__m256i *)(out + at), part);
+        for (int i = 0; i < 4; i++) {
+            const __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(highs[i], LOW_BITS), lows[i]);
+            highs[i] = _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(HALF)), BITS);
+        }
+        /* Unpacking and packing both work in halves of 128 bits, so the bytes are in order again. */
+        _mm256_storeu_si256((__m256i *)(out + at), _mm256_packus_epi16(_mm256_packus_epi32(highs[0], highs[1]),
+                                                                       _mm256_packus_epi32(highs[2], highs[3])));
     }
     down_plain(in + at, stride, out + at, bytes - at, weights, count);
 }
@@ -203,7 +254,7 @@ static int pass_across(const uint8_t *in, ptrdiff_t in_stride, int rows, int wid
         const ptrdiff_t spare_stride = 3 * (ptrdiff_t)out_width + PAD;
         for (int row = 0; row < 4; row++) four[row] = y + row < rows - 1 ? in + (y + row) * in_stride : last;
 #if defined(AVX2)
-        if (HAS_AVX2)
+        if (HAS_AVX2 && taps->high && 3 * width >= OVER)
             across_avx2(four, spare, spare_stride, out_width, taps);
         else
 #endif
@@ -223,8 +274,10 @@ static void pass_down(const uint8_t *in, ptrdiff_t in_stride, uint8_t *out, ptrd
         const uint8_t *from = in + taps->first[y] * in_stride;
         const int32_t *weights = taps->weights + (ptrdiff_t)y * taps->most;
 #if defined(AVX2)
-        if (HAS_AVX2) {
-            down_avx2(from, in_stride, out + y * stride, bytes, weights, taps->count[y]);
+        if (HAS_AVX2 && taps->high) {
+            const ptrdiff_t at = (ptrdiff_t)y * taps->even_most;
+            down_avx2(from, in_stride, out + y * stride, bytes, weights, taps->high + at, taps->low + at,
+                      taps->count[y]);
             continue;
         }
 #endif
