@@ -104,6 +104,8 @@ class TrainSettings(Settings):
     mode: Literal["features", "end_to_end"] = Field("features", description="a head on frozen features, or all of it")
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(64, ge=1)
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the arithmetic; weights are float32")
     loss: str = "bce"
     loss_args: dict[str, Any] = Field(default_factory=dict)
     optimizer: str = Field("lbfgs", description="lbfgs (linear head on features), or see cotag list optimizers")

@@ -224,7 +224,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     found = trainer(again, checkpoints=parts).fit(batches(), HASH, Silent(), resume=True)
 
     for row in (*wanted.history, *found.history):
-        row.pop("seconds", None)
+        for name in [name for name in row if name.startswith("seconds")]:
+            del row[name]
     assert found == wanted
     assert equal(again.state_dict(), model.state_dict())
     name = Path("last") / "model.safetensors"

@@ -18,6 +18,8 @@ LOOP_SETTINGS = (
     *("batch_size", "learning_rate", "optimizer_args", "schedule", "schedule_args"),
     *("warmup_epochs", "clip_norm", "patience", "ema", "l1"),
 )
+# For pictures alone: a head on features is small, and its arithmetic is quick as it is.
+WHOLE_SETTINGS = ("accumulate", "precision")
 BACKBONE_SETTINGS = ("backbone_rate", "layer_decay", "freeze", "norm_statistics")
 # Which settings the kinds of a graph use.
 GRAPH_USES = {
@@ -46,7 +48,7 @@ def check_recipe(recipe: Recipe) -> None:
     if given.optimizer != "lbfgs":
         OPTIMIZERS.check(given.optimizer, given.optimizer_args)
     if given.mode == "features":
-        _refuse_unused(given, BACKBONE_SETTINGS, "train.mode = features", "train.mode=end_to_end")
+        _refuse_unused(given, BACKBONE_SETTINGS + WHOLE_SETTINGS, "train.mode = features", "train.mode=end_to_end")
     else:
         if given.optimizer == "lbfgs":
             raise SettingError("train.optimizer = lbfgs: solves a head on features; choose adamw or sgd for end_to_end")

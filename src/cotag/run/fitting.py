@@ -220,7 +220,17 @@ def fit_end_to_end(
 def _loop(recipe: Recipe, stop_after: int | None = None) -> LoopSettings:
     given = recipe.train
     patience, choose_by = (given.patience, given.choose_by) if stop_after is None else (None, "last")
-    return LoopSettings(given.epochs, given.warmup_epochs, given.clip_norm, patience, choose_by, given.ema, stop_after)
+    return LoopSettings(
+        given.epochs,
+        given.warmup_epochs,
+        given.clip_norm,
+        patience,
+        choose_by,
+        given.ema,
+        stop_after,
+        given.precision,
+        given.accumulate,
+    )
 
 
 def start_at_base_rate(head: nn.Module, targets_NK: np.ndarray) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import nullcontext
+
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from cotag.training.criterion import Criterion
 from cotag.training.ema import ExponentialAverage
 from cotag.training.loop_settings import LoopSettings
-from cotag.training.processes import this_process
+from cotag.training.precision import accelerator_of, as_it_was
+from cotag.training.running_loss import RunningLoss
 from cotag.training.schedules import Schedule, factor
 from cotag.types.batch import Batch
 
@@ -26,6 +29,10 @@ class Steps:
 
     Attributes:
         average: of the weights, where ``settings.ema`` asks for one.
+        skipped: steps of this epoch that fp16 left out, as their scaled gradients were too large for it.
+
+    Raises:
+        SettingError: this device does not have ``settings.precision``.
     """
 
     def __init__(
@@ -36,12 +43,13 @@ class Steps:
         schedule: Schedule,
         settings: LoopSettings,
     ) -> None:
-        this_process()
-        self.accelerator = Accelerator()
+        self.accelerator = accelerator_of(settings.precision)
         self.criterion = criterion.to(self.accelerator.device)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.schedule, self.settings = schedule, settings
         self._rates = [group["lr"] for group in optimizer.param_groups]
+        as_it_was(self.plain)
+        self.skipped = 0
         self.average = None if settings.ema is None else ExponentialAverage(self.plain, settings.ema)
 
     @property
@@ -58,6 +66,7 @@ class Steps:
     def begin_epoch(self, epoch: int) -> None:
         """Make model and losses ready for an epoch, from 1."""
         self.model.train()
+        self.skipped = 0
         self.criterion.begin_epoch(epoch)
 
     def set_rate(self, number: int, length: int) -> None:
@@ -74,16 +83,51 @@ class Steps:
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch of this device, with its gradient's graph."""
-        return self.criterion.total(self.criterion(self.model(batch.images_BCHW), batch))
+        with self.accelerator.autocast():
+            output = self.model(batch.images_BCHW)
+        return self.criterion.total(self.criterion(output, batch))
 
-    def update(self, loss: torch.Tensor, batch: Batch) -> None:
-        """Change the weights by the gradient of the loss of a batch."""
+    def take(self, batches: Iterable[tuple[Batch, bool]], losses: RunningLoss) -> None:
+        """One step: change the weights by the gradient of the mean loss over all entries of some batches.
+
+        Args:
+            batches: on the CPU, each with whether it is the last of the step.
+            losses: takes the loss of each.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss * self._share(batch))
+        units, several = 0.0, self.settings.accumulate > 1
+        for batch, last in batches:
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                loss = self.loss(batch.to(self.accelerator.device))
+                losses.add(loss, batch.rows_B)
+                if several:
+                    own = self.criterion.units(batch)
+                    # Whatever is known in the others: the sum is divided at the end. By the labels, only that it is
+                    # not too large for fp16.
+                    self.accelerator.backward(loss * (own / batch.known_BK.shape[1]))
+                    units += own / batch.known_BK.shape[1]
+                else:
+                    self.accelerator.backward(loss * self._share(batch))
+        if several:
+            self._divide(units)
+        self._move()
+
+    def _divide(self, units: float) -> None:
+        """Make the sum of the gradients of all units of a step their mean, over all processes."""
+        number = self.accelerator.num_processes
+        total = self.summed([units])[0]
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if gradients and total:
+            torch._foreach_mul_(gradients, number / total)
+
+    def _move(self) -> None:
+        """Change the weights by their gradients, and the average by the weights."""
         if self.settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
-        if self.average is not None:
+        if self.optimizer.step_was_skipped:
+            self.skipped += 1
+        elif self.average is not None:
             self.average.update(self.plain)
 
     def _share(self, batch: Batch) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,11 +14,14 @@ from torch import nn
 
 from cotag.errors import NonFiniteLoss, ResumeError, TrainingError, listing
 from cotag.storage import write_text
+from cotag.training.accumulation import grouped, steps_of
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
 from cotag.training.loop_settings import LoopSettings, choosing_value
+from cotag.training.running_loss import RunningLoss
 from cotag.training.schedules import Schedule
 from cotag.training.step import Steps
+from cotag.training.timing import Timed
 from cotag.types.batch import Batch
 from cotag.types.progress import Progress, Task
 
@@ -87,48 +89,44 @@ class Trainer:
         else:
             state = TrainingState(label_hash)
             self._judge(state, 0, {}, progress)
-        with progress.task("training", self.settings.last * len(batches)) as task:
-            task.advance(state.epoch * len(batches))
+        length = steps_of(len(batches), self.settings.accumulate)
+        with progress.task("training", self.settings.last * length) as task:
+            task.advance(state.epoch * length)
             for epoch in range(state.epoch + 1, self.settings.last + 1):
                 if self.settings.patience and state.epoch - state.best_epoch >= self.settings.patience:
                     progress.say(f"stopped early: no better epoch since {state.best_epoch}")
                     break
-                started = time.monotonic()
-                loss = self._epoch(batches, epoch, task)
-                row = {"train_loss": loss, "learning_rate": self.steps.rate}
-                row["seconds"] = round(time.monotonic() - started, 2)
+                row = self._epoch(batches, epoch, length, task)
                 self._judge(state, epoch, row, progress)
         self._load_best(plain)
         return state
 
-    def _epoch(self, batches: EpochSource, epoch: int, task: Task) -> float:
-        """One pass over the training images; the mean loss over samples."""
+    def _epoch(self, batches: EpochSource, epoch: int, length: int, task: Task) -> dict[str, float]:
+        """One pass of ``length`` steps over the training images; its mean loss over samples, and its times."""
         steps = self.steps
         steps.begin_epoch(epoch)
-        total, samples = 0.0, 0.0
-        for number, batch in enumerate(batches.epoch(epoch)):
-            steps.set_rate((epoch - 1) * len(batches) + number, len(batches))
-            batch = batch.to(steps.accelerator.device)
-            loss = steps.loss(batch)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise NonFiniteLoss(self._not_finite(value, epoch, self._named(batch)))
-            steps.update(loss, batch)
-            total, samples = total + value * len(batch), samples + len(batch)
-            task.advance(1, epoch=epoch, loss=f"{total / samples:.4f}")
-        total, samples = steps.summed([total, samples])
+        losses = RunningLoss(lambda value, rows_B: self._refuse(value, epoch, self._named(rows_B)))
+        timed = Timed(batches.epoch(epoch))
+        for number, group in enumerate(grouped(timed, self.settings.accumulate)):
+            steps.set_rate((epoch - 1) * length + number, length)
+            steps.take(group, losses)
+            task.advance(1, epoch=epoch, loss=f"{losses.mean:.4f}", **timed.told(number + 1))
+        losses.settle()
+        total, samples = steps.summed([losses.total, losses.samples])
         if not samples:
             raise TrainingError("no image could be read for training; look at the paths and at data.bad_images")
-        return total / samples
+        row = {"train_loss": total / samples, "learning_rate": steps.rate, **timed.seconds}
+        return {**row, "skipped_steps": steps.skipped} if self.settings.precision == "fp16" else row
 
     def _judge(self, state: TrainingState, epoch: int, row: dict[str, float], progress: Progress) -> None:
         """Validate, keep the better weights, write the checkpoint."""
         plain = self.steps.plain
         with nullcontext() if self.steps.average is None else self.steps.average.applied(plain):
-            found = self.evaluate(plain)
+            with self.steps.accelerator.autocast():
+                found = self.evaluate(plain)
             # Weights that are spoiled must not replace the last checkpoint.
             if not math.isfinite(found.get("val_loss", 0.0)):
-                raise NonFiniteLoss(self._not_finite(found["val_loss"], epoch, "that choose"))
+                self._refuse(found["val_loss"], epoch, "that choose")
             state.epoch = epoch
             state.history.append({"epoch": epoch, **row, **found})
             value = choosing_value({**found, "epoch": epoch}, self.settings.choose_by)
@@ -141,7 +139,7 @@ class Trainer:
             if better:
                 state.best_epoch, state.best_value = epoch, value
                 self._keep_best(plain)
-        shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items() if name != "seconds")
+        shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items())
         if shown:
             told_best = better and self.settings.choose_by != "last"
             progress.say(f"epoch {epoch}: {shown}{'  best' if told_best else ''}")
@@ -162,12 +160,12 @@ class Trainer:
         elif self._best:
             plain.load_state_dict(self._best)
 
-    def _named(self, batch: Batch) -> str:
-        return listing([self.name_of(int(row)) for row in batch.rows_B], 8)
+    def _named(self, rows_B: torch.Tensor) -> str:
+        return listing([self.name_of(int(row)) for row in rows_B], 8)
 
-    def _not_finite(self, value: float, epoch: int, images: str) -> str:
+    def _refuse(self, value: float, epoch: int, images: str) -> None:
         kept = f"; the last checkpoint is in {self.checkpoints.folder}" if self.checkpoints else ""
-        return (
+        raise NonFiniteLoss(
             f"epoch {epoch}: the loss became {value} on the images {images}; "
             f"lower train.learning_rate or set train.clip_norm{kept}"
         )
