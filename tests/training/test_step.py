@@ -17,7 +17,7 @@ from cotag.registry import OPTIMIZERS
 from cotag.training import running_loss, step
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet
-from cotag.training.loop_settings import LoopSettings
+from cotag.training.loop_settings import LoopSettings, StepSettings
 from cotag.training.losses.bce import BCE
 from cotag.training.losses.zlpr import ZLPR
 from cotag.training.optim import parameter_groups
@@ -58,12 +58,12 @@ def source(batch_size: int, count: int = 21, unknown: float = 0.5) -> FeatureBat
 
 def trained(
     batch_size: int, loss: nn.Module | None = None, judge: Any = lambda model: {}, rate: float = 0.3, l1: float = 0.0,
-    **settings: Any,
+    precision: str = "fp32", accumulate: int = 1, **settings: Any,
 ) -> tuple[Pictures, list[dict[str, float]], Trainer]:  # fmt: skip
     model = Pictures()
     criterion = Criterion(loss or BCE(), l1, model.parameters())
     optimizer = OPTIMIZERS.build("sgd", parameter_groups(model, rate, 1.0, 0.01), momentum=0.9)
-    loop = LoopSettings(3, choose_by="last", **settings)
+    loop = LoopSettings(3, choose_by="last", step=StepSettings(precision, accumulate), **settings)
     fit = Trainer(model, criterion, optimizer, cosine(), loop, judge)
     return model, fit.fit(source(batch_size), "", Silent()).history, fit
 
@@ -97,7 +97,7 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches() -> None:
 def test_a_step_without_anything_known_moves_nothing() -> None:
     model = Pictures()
     optimizer = OPTIMIZERS.build("sgd", parameter_groups(model, 0.3, 1.0, 0.0))
-    steps = step.Steps(model, Criterion(BCE()), optimizer, constant(), LoopSettings(1, accumulate=2))
+    steps = step.Steps(model, Criterion(BCE()), optimizer, constant(), LoopSettings(1, step=StepSettings(accumulate=2)))
     batches = list(source(4, unknown=1.0).epoch(1))[:2]
     steps.take([(batches[0], False), (batches[1], True)], watch())
     assert apart(model, Pictures()) == 0
@@ -164,7 +164,9 @@ def test_fp16_scales_its_gradients_and_clips_them_as_they_are(half: list[acceler
 def test_a_step_whose_scaled_gradient_overflows_is_left_out(half: list[accelerate.Accelerator]) -> None:
     model = Pictures()
     optimizer = OPTIMIZERS.build("sgd", parameter_groups(model, 0.3, 1.0, 0.0))
-    steps = step.Steps(model, Criterion(BCE()), optimizer, constant(), LoopSettings(1, precision="fp16", ema=0.5))
+    steps = step.Steps(
+        model, Criterion(BCE()), optimizer, constant(), LoopSettings(1, ema=0.5, step=StepSettings("fp16"))
+    )
     scaler = half[0].scaler
     scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**40})
     batch = next(source(7).epoch(1))

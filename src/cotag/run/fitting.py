@@ -39,7 +39,7 @@ from cotag.training.head_fit import (
     require_solvable,
     solve_head,
 )
-from cotag.training.loop_settings import LoopSettings
+from cotag.training.loop_settings import LoopSettings, StepSettings
 from cotag.training.optim import parameter_groups
 from cotag.training.processes import this_process
 from cotag.training.trainer import Trainer
@@ -228,8 +228,7 @@ def _loop(recipe: Recipe, stop_after: int | None = None) -> LoopSettings:
         choose_by,
         given.ema,
         stop_after,
-        given.precision,
-        given.accumulate,
+        StepSettings(given.precision, given.accumulate),
     )
 
 

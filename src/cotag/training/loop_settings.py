@@ -6,6 +6,19 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class StepSettings:
+    """How a step is computed.
+
+    Attributes:
+        precision: in which the model computes: ``fp32``, ``bf16`` or ``fp16``.
+        accumulate: batches whose gradients make one step.
+    """
+
+    precision: str = "fp32"
+    accumulate: int = 1
+
+
+@dataclass(frozen=True)
 class LoopSettings:
     """How the loop runs.
 
@@ -19,8 +32,7 @@ class LoopSettings:
         stop_after: the epoch after which training ends all the same, while the schedule is that of all ``epochs``;
             None for the last.
         ema: decay of the exponential average of the weights, which is then what is evaluated and kept; None for none.
-        precision: in which the model computes: ``fp32``, ``bf16`` or ``fp16``.
-        accumulate: batches whose gradients make one step.
+        step: how each step is computed.
     """
 
     epochs: int
@@ -30,8 +42,7 @@ class LoopSettings:
     choose_by: str = "mAP"
     ema: float | None = None
     stop_after: int | None = None
-    precision: str = "fp32"
-    accumulate: int = 1
+    step: StepSettings = StepSettings()
 
     @property
     def last(self) -> int:

@@ -32,7 +32,7 @@ class Steps:
         skipped: steps of this epoch that fp16 left out, as their scaled gradients were too large for it.
 
     Raises:
-        SettingError: this device does not have ``settings.precision``.
+        SettingError: this device does not have ``settings.step.precision``.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Steps:
         schedule: Schedule,
         settings: LoopSettings,
     ) -> None:
-        self.accelerator = accelerator_of(settings.precision)
+        self.accelerator = accelerator_of(settings.step.precision)
         self.criterion = criterion.to(self.accelerator.device)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.schedule, self.settings = schedule, settings
@@ -95,7 +95,7 @@ class Steps:
             losses: takes the loss of each.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        units, several = 0.0, self.settings.accumulate > 1
+        units, several = 0.0, self.settings.step.accumulate > 1
         for batch, last in batches:
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self.loss(batch.to(self.accelerator.device))

@@ -89,7 +89,7 @@ class Trainer:
         else:
             state = TrainingState(label_hash)
             self._judge(state, 0, {}, progress)
-        length = steps_of(len(batches), self.settings.accumulate)
+        length = steps_of(len(batches), self.settings.step.accumulate)
         with progress.task("training", self.settings.last * length) as task:
             task.advance(state.epoch * length)
             for epoch in range(state.epoch + 1, self.settings.last + 1):
@@ -107,7 +107,7 @@ class Trainer:
         steps.begin_epoch(epoch)
         losses = RunningLoss(lambda value, rows_B: self._refuse(value, epoch, self._named(rows_B)))
         timed = Timed(batches.epoch(epoch))
-        for number, group in enumerate(grouped(timed, self.settings.accumulate)):
+        for number, group in enumerate(grouped(timed, self.settings.step.accumulate)):
             steps.set_rate((epoch - 1) * length + number, length)
             steps.take(group, losses)
             task.advance(1, epoch=epoch, loss=f"{losses.mean:.4f}", **timed.told(number + 1))
@@ -116,7 +116,7 @@ class Trainer:
         if not samples:
             raise TrainingError("no image could be read for training; look at the paths and at data.bad_images")
         row = {"train_loss": total / samples, "learning_rate": steps.rate, **timed.seconds}
-        return {**row, "skipped_steps": steps.skipped} if self.settings.precision == "fp16" else row
+        return {**row, "skipped_steps": steps.skipped} if self.settings.step.precision == "fp16" else row
 
     def _judge(self, state: TrainingState, epoch: int, row: dict[str, float], progress: Progress) -> None:
         """Validate, keep the better weights, write the checkpoint."""
