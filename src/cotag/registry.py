@@ -103,6 +103,7 @@ READERS = Registry(
         "psg": "cotag.data.psg:read_psg",
         "table": "cotag.data.table:read_table",
         "folder": "cotag.data.folder:read_folder",
+        "wds": "cotag.data.webdataset:read_webdataset",
         "scenes": "cotag.data.scenes.reader:read_scenes",
     },
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 from PIL import Image
 
 import cotag
+from cotag.data.contents import read_image
+from cotag.data.images import decode
 from cotag.errors import DataError
 from cotag.registry import READERS
 
@@ -82,6 +86,16 @@ def folder(root: Path) -> Sample:
     return Sample(f"folder:{root}", root, "none.png")
 
 
+def wds(root: Path) -> Sample:
+    for name, labels in (("a", ["dog", "cat"]), ("b", [])):
+        picture(root / f"{name}.png")
+        (root / f"{name}.json").write_text(json.dumps({"labels": labels}))
+    with tarfile.open(root / "train-0.tar", "w") as shard:
+        for name in ("a.png", "a.json", "b.png", "b.json"):
+            shard.add(root / name, name)
+    return Sample(f"wds:{root / 'train-0.tar'}", root / "train-0.tar", "train-0.tar::b.png")
+
+
 def scenes(root: Path) -> Sample:
     return Sample("scenes:objects", options={"images": 6, "size": 64, "out": str(root / "scenes")})
 
@@ -92,6 +106,7 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "psg": psg,
     "table": table,
     "folder": folder,
+    "wds": wds,
     "scenes": scenes,
 }
 
@@ -114,7 +129,7 @@ def test_the_labels_have_a_fixed_order(sample: Sample) -> None:
 def test_images_are_references_below_the_root_to_files_that_are_there(sample: Sample) -> None:
     index = cotag.read(sample.data, **sample.options)
     assert len(index) >= 2
-    assert all(path.is_file() for path in index.images())
+    assert all(decode(io.BytesIO(read_image(place, "")), "").size for place in index.images())
     assert not any(Path(reference).is_absolute() for reference in index.table["image"].to_pylist())
 
 

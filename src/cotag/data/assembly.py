@@ -18,16 +18,17 @@ from cotag.errors import CotagWarning, DataError, LabelSpaceError, listing
 from cotag.types.columns import OBJECTS
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
+from cotag.types.places import Place
 
 
 def assemble(
     columns: dict[str, Any],
     label_space: LabelSpace,
     source: Source,
-    root: Path,
+    root: Place,
     *,
     missing: str = "keep",
-    looked: Sequence[Path] = (),
+    looked: Sequence[Place] = (),
     object_space: LabelSpace | None = None,
     notes: Sequence[str] = (),
 ) -> Index:
@@ -35,7 +36,7 @@ def assemble(
 
     Args:
         columns: as ``Index.build`` takes them; ``image`` is relative to ``root``.
-        missing: what becomes of rows whose image is not there: ``stop``, ``skip`` or ``keep``.
+        missing: what becomes of rows whose image is not there: ``stop``, ``skip`` or ``keep``; addresses are not asked.
         looked: the folders where images were looked for, for the message.
 
     Raises:

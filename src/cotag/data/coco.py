@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cotag.data.assembly import assemble, label_lists, object_lists, space_of
 from cotag.data.coco_masks import masks_of
-from cotag.data.references import best_folder, images_folder, inside
+from cotag.data.references import best_folder, images_root, inside
 from cotag.data.sources import (
     PathLike,
     Source,
@@ -29,6 +29,7 @@ from cotag.data.sources import (
 from cotag.errors import DataError, LabelSpaceError
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
+from cotag.types.places import Place
 
 ORDERS = ("id", "name")
 KEYS = ("images", "annotations", "categories")
@@ -88,7 +89,7 @@ def read_coco(
         parts = [_part(file, order, masks) for file in annotation_files(path)]
     _check_agreement(parts)
     top = path if path.is_dir() else None
-    base = images_folder(images) if images is not None else top
+    base = images_root(images) if images is not None else top
     folders = [_folders(part, base) for part in parts]
     chosen = [best_folder(part.references, tried) for part, tried in zip(parts, folders, strict=True)]
     root = base or chosen[0]
@@ -232,11 +233,13 @@ def _check_agreement(parts: list[_Part]) -> None:
         seen.update(dict.fromkeys(part.ids, part.file))
 
 
-def _folders(part: _Part, base: Path | None) -> list[Path]:
+def _folders(part: _Part, base: Place | None) -> list[Place]:
     """Where the images of a part may be, the likeliest first: below ``base``, or beside the file."""
     split = part.split
+    if isinstance(base, str):
+        return [base]
     if base is not None:
-        tried = [base / "images", base]
+        tried: list[Place] = [base / "images", base]
         return ([base / "images" / split, base / split] if split else []) + tried
     here = part.file.parent
     up = [".."] if split is None else [f"../images/{split}", f"../{split}", f"../../{split}"]
@@ -244,7 +247,7 @@ def _folders(part: _Part, base: Path | None) -> list[Path]:
 
 
 def _joined(
-    parts: list[_Part], references: list[list[str]], root: Path, missing: str, looked: list[Path], path: Path
+    parts: list[_Part], references: list[list[str]], root: Place, missing: str, looked: list[Place], path: Path
 ) -> Index:
     """One Index of all parts."""
     first = parts[0]

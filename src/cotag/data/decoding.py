@@ -12,11 +12,11 @@ import simplejpeg
 from PIL import Image
 
 from cotag.data.augmentations import Augmentation
+from cotag.data.contents import read_image
 from cotag.data.geometry import Cropping, Mirroring
 from cotag.data.images import (
     decode,
     location,
-    open_stream,
     opened,
     orientation,
     refusing,
@@ -46,7 +46,7 @@ def prepare_file(
     fast cosine transform and the fast upsampling of colors; and augmentations see it at that size.
 
     Args:
-        path: of the image.
+        path: of the image; see ``cotag.types.places``.
         row: the row that names it, for messages.
         augmentations: in their order.
         random: of the augmentations.
@@ -56,9 +56,7 @@ def prepare_file(
         ImageError: as ``open_image``.
     """
     where = location(path, row)
-    with open_stream(path, where) as stream:
-        data = stream.read()
-    return prepare_bytes(data, where, preprocessing, augmentations, random, out_HWC)
+    return prepare_bytes(read_image(path, where), where, preprocessing, augmentations, random, out_HWC)
 
 
 def prepare_bytes(

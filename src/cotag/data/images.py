@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from cotag.data.contents import open_image_bytes
 from cotag.errors import DataError, ImageError
 
 MAX_PIXELS = 100_000_000
@@ -53,7 +53,8 @@ def open_image(
     white; of an animation the first frame is taken.
 
     Args:
-        path: a JPEG, PNG, GIF, BMP, PPM, WebP, TIFF, JPEG 2000 or AVIF file.
+        path: of a JPEG, PNG, GIF, BMP, PPM, WebP, TIFF, JPEG 2000 or AVIF file, or another place of one; see
+            ``cotag.types.places``.
         row: the row that names the image, and ``source`` the file it is in; both for messages.
         cover: (width, height) in pixels that are enough: a JPEG may then be decoded at 1/2, 1/4 or 1/8 of its
             size, never below these, which is faster and not exact. Other formats are not affected.
@@ -63,7 +64,7 @@ def open_image(
             than MAX_PIXELS pixels.
     """
     where = location(path, row, source)
-    with open_stream(path, where) as stream:
+    with open_image_bytes(path, where) as stream:
         return decode(stream, where, cover)
 
 
@@ -72,29 +73,6 @@ def location(path: str | os.PathLike[str], row: int | None = None, source: str =
     parts = [f"row {row}" if row is not None else "", source]
     inside = " of ".join(part for part in parts if part)
     return f"{os.fspath(path)} ({inside})" if inside else os.fspath(path)
-
-
-def open_stream(path: str | os.PathLike[str], where: str) -> BinaryIO:
-    """The bytes of an image file, for ``decode``.
-
-    Raises:
-        ImageError: there is no such file, it is empty, no plain file, or not readable.
-    """
-    try:
-        about = Path(path).stat()
-        if not stat.S_ISREG(about.st_mode):
-            what = "a folder" if stat.S_ISDIR(about.st_mode) else "no plain file"
-            raise ImageError(f"{where}: is {what}; give the path of an image")
-        if about.st_size == 0:
-            raise ImageError(f"{where}: is empty (0 bytes); fetch the file again or take it out")
-        return Path(path).open("rb")
-    except FileNotFoundError:
-        raise ImageError(f"{where}: there is no such file; correct the path or take it out") from None
-    except PermissionError:
-        raise ImageError(f"{where}: may not be read; allow it (chmod +r) or take it out") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"{where}: cannot be read ({reason}); correct the path or take it out") from error
 
 
 def decode(stream: BinaryIO, where: str, cover: tuple[int, int] | None = None) -> Image.Image:

@@ -12,7 +12,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cotag.data.augmentations import Augmentation
-from cotag.data.decoding import prepare_file
+from cotag.data.contents import read_image
+from cotag.data.decoding import prepare_bytes
+from cotag.data.images import location
 from cotag.data.mixtures import Mixture
 from cotag.data.sampling import EpochPlan
 from cotag.data.transforms import Preprocessing
@@ -99,7 +101,17 @@ class ImageRows(Dataset[Pictures]):
         epoch, row, repetition = place
         augmentations = self.augmentations_of(epoch)
         random = self.random(epoch, row, repetition) if augmentations else None
-        prepare_file(self.index.image(row), self.preprocessing, row, augmentations, random, out_HWC)
+        data, where = self.content(row), location(self.index.image(row), row)
+        prepare_bytes(data, where, self.preprocessing, augmentations, random, out_HWC)
+
+    def content(self, row: int) -> bytes:
+        """The bytes of a row's image.
+
+        Raises:
+            ImageError: they cannot be read.
+        """
+        place = self.index.image(row)
+        return read_image(place, location(place, row))
 
     def _substitute(self, place: Place, out_HWC: np.ndarray) -> int | None:
         """The row whose pixels were written in the place of another; None where there is none that can be read."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from cotag.data.assembly import assemble, label_lists, space_of
 from cotag.data.psg_objects import object_columns
-from cotag.data.references import best_folder, images_folder, inside
+from cotag.data.references import best_folder, images_root, inside
 from cotag.data.sources import PathLike, Source, column, entries, load_json, no_collection, short
 from cotag.errors import DataError, FormatError, listing
 from cotag.types.index import Index
@@ -48,7 +48,7 @@ def read_psg(path: PathLike, /, *, images: PathLike | None = None, missing: str 
     here = path.parent
     folders = [Path(os.path.normpath(here / name)) for name in (".", "coco", "..", "../coco")]
     references = columns["image"]
-    root = images_folder(images) if images is not None else best_folder(references, folders)
+    root = images_root(images) if images is not None else best_folder(references, folders)
     ids = columns["id"]
     source = Source(path, lambda row: f"image id {ids[row]}")
     columns["image"] = inside(references, root, root, here, source)

@@ -15,11 +15,11 @@ from cotag.errors import DataError, FormatError
 TABLES = ("labels.csv", "labels.parquet")
 SOUGHT_IN_FILE = (
     "a saved index (.arrow), a Parquet file, JSON with 'images', 'annotations' and 'categories' (coco) or with 'data' "
-    "and 'predicate_classes' (psg), a .csv file (table)"
+    "and 'predicate_classes' (psg), a .csv file (table), a .tar file (wds)"
 )
 SOUGHT_IN_FOLDER = (
     "annotations/instances_<split>.json (coco), ImageSets/Main or Annotations/*.xml (voc), labels.csv or "
-    "labels.parquet (table), at least two folders with pictures (folder)"
+    "labels.parquet (table), .tar files (wds), at least two folders with pictures (folder)"
 )
 INDEX = "index"
 JSON_KEYS = {"coco": coco.KEYS, "psg": psg.KEYS}
@@ -49,7 +49,7 @@ def _file_format(path: Path) -> str | None:
         return "table"
     if head.lstrip().startswith(b"{"):
         return _json_format(path)
-    return "table" if path.suffix.lower() == ".csv" else None
+    return {".csv": "table", ".tar": "wds"}.get(path.suffix.lower())
 
 
 def _json_format(path: Path) -> str | None:
@@ -69,6 +69,8 @@ def _folder_format(path: Path) -> tuple[str, Path]:
     tables = [path / name for name in TABLES if (path / name).is_file()]
     if len(tables) == 1:
         return "table", tables[0]
+    if any(path.glob("*.tar")):
+        return "wds", path
     if _label_folders(path) >= 2:
         return "folder", path
     raise FormatError(f"{path}: the format is not recognized; looked for {SOUGHT_IN_FOLDER}; give format:path")

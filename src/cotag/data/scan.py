@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from cotag.data.images import decode, location, measure, open_stream
+from cotag.data.contents import open_image_bytes
+from cotag.data.images import decode, location, measure
 from cotag.errors import ImageError
 from cotag.types.index import Index
+from cotag.types.places import Place
 from cotag.types.progress import Progress, Silent
 
 SAMPLE = 20_000
@@ -118,10 +119,10 @@ def _read_all(index: Index, chosen: np.ndarray, workers: int) -> Iterator[_Seen]
             yield from pool.map(_read, [index.image(row) for row in rows], [bool(chosen[row]) for row in rows])
 
 
-def _read(path: Path, whole: bool) -> _Seen:
+def _read(path: Place, whole: bool) -> _Seen:
     where = location(path)
     try:
-        with open_stream(path, where) as stream:
+        with open_image_bytes(path, where) as stream:
             digest = hashlib.blake2b(stream.read(), digest_size=16).digest()
             stream.seek(0)
             if not whole:

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cotag.data.assembly import assemble, label_lists, space_of
-from cotag.data.references import images_folder, inside
+from cotag.data.references import images_root, inside
 from cotag.data.sources import SPLITS, PathLike, Source, choice, names_of, require_file, short
 from cotag.data.table_cells import column_labels, list_labels
 from cotag.data.table_file import open_table
 from cotag.errors import DataError, SettingError, suggestion
 from cotag.types.index import Index
+from cotag.types.places import Place
 
 ORDERS = ("name", "seen")
 
@@ -75,7 +76,7 @@ def read_table(
     path = require_file(path)
     table, source = open_table(path)
     columns = _columns(table.column_names, path, image, labels, split, names_of(ignore))
-    root = images_folder(images) if images is not None else path.parent
+    root = images_root(images) if images is not None else path.parent
     references = _references(table[columns.image], root, source)
     notes: list[str] = []
     if columns.listed is not None:
@@ -111,7 +112,7 @@ def _columns(
     return _Columns(image, listed, rest, parted)
 
 
-def _references(column: pa.ChunkedArray, root: Path, source: Source) -> list[str]:
+def _references(column: pa.ChunkedArray, root: Place, source: Source) -> list[str]:
     """The image references relative to the root, each once."""
     given = [(name or "").strip() for name in _as_text(column, source).to_pylist()]
     references = inside(given, root, root, source.file.parent, source)

@@ -17,7 +17,7 @@ from cotag.errors import ImageError, SettingError, StorageError, TrainingError
 from cotag.models.tagger import Tagger
 from cotag.training.bank_lock import Claims
 from cotag.training.feature_bank import FeatureBank
-from cotag.training.image_digests import digest_file
+from cotag.training.image_digests import digest_bytes
 from cotag.types.batch import Batch
 from cotag.types.index import Index
 from cotag.types.progress import Progress, Task
@@ -92,17 +92,17 @@ class Pictures(ImageRows):
         """The random numbers of one view of an image."""
         return np.random.default_rng((self.seed, epoch, int.from_bytes(self.digests[row], "little")))
 
-    def prepare(self, place: Place, out_HWC: np.ndarray) -> None:
-        """Write the pixels of a row into an array.
+    def content(self, row: int) -> bytes:
+        """The bytes of a row's image.
 
         Raises:
-            ImageError: the image cannot be decoded, or is no longer the one of its digest.
+            ImageError: they cannot be read, or are no longer those of its digest.
         """
-        super().prepare(place, out_HWC)
-        _, row, _ = place
+        data = super().content(row)
         # Its features would be filed under what it was before.
-        if digest_file(self.index.image(row)) != self.digests[row]:
+        if digest_bytes(data) != self.digests[row]:
             raise ImageError(f"{self.index.image(row)} (row {row}): changed while features were computed; run again")
+        return data
 
 
 class Unclaimed(BatchOrder):

@@ -2,7 +2,7 @@
 
 A file is taken for unchanged while its path, size, inode and times of change (of content and of status) are those
 of its last reading; a touched or copied file is read again. What this cannot see is a file whose content was
-exchanged without the file system noting a time, as on a damaged disk. A file that changed in the last seconds is
+exchanged without the file system noting a time, as on a damaged disk. What is behind an address is read each time. A file that changed in the last seconds is
 not remembered, since a further change could carry the same time.
 """
 
@@ -19,15 +19,18 @@ from pathlib import Path
 
 import numpy as np
 
+from cotag.data.contents import read_image
 from cotag.errors import ImageError
 from cotag.storage import cache_folder
 from cotag.types.index import Index
+from cotag.types.places import Place, is_address, split_part
 from cotag.types.progress import Progress, Silent
 
 SETTLED = 2.0
 CHUNK = 500
 TIMEOUT = 10.0
 MANY = 2000
+Failure = OSError | ImageError
 TABLE = "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, stamp BLOB, digest BLOB) WITHOUT ROWID"
 
 
@@ -51,7 +54,7 @@ def digest_images(
         known = _known([(_name(path), stamp) for path, stamp in zip(paths, stamps, strict=True)])
         unread = [place for place, digest in enumerate(known) if digest is None]
         read = pool.map(digest_file, [paths[place] for place in unread])
-        found: list[bytes | OSError | None] = [*known]
+        found: list[bytes | Failure | None] = [*known]
         listener = progress if progress is not None and len(unread) >= MANY else Silent()
         with listener.task("reading images", len(unread)) as task:
             for place, value in zip(unread, read, strict=True):
@@ -62,49 +65,67 @@ def digest_images(
         for place in unread
         if isinstance(digest := found[place], bytes) and _settled(paths[place], stamps[place])
     )
-    failed = {row: value for row, value in zip(numbers, found, strict=True) if isinstance(value, OSError)}
+    failed = {row: value for row, value in zip(numbers, found, strict=True) if isinstance(value, Failure)}
     if failed and bad_images == "stop":
         row, error = next(iter(failed.items()))
         raise ImageError(
-            f"{index.image(row)} (row {row}): {error.strerror or error}; {len(failed)} of {len(numbers)} images cannot "
+            f"{index.image(row)} (row {row}): {_reason(error)}; {len(failed)} of {len(numbers)} images cannot "
             "be read; correct the paths, or set data.bad_images=skip"
         )
-    reasons = {row: f"{index.image(row)} (row {row}): {error.strerror or error}" for row, error in failed.items()}
+    reasons = {row: f"{index.image(row)} (row {row}): {_reason(error)}" for row, error in failed.items()}
     return {row: value for row, value in zip(numbers, found, strict=True) if isinstance(value, bytes)}, reasons
 
 
-def digest_file(path: Path) -> bytes | OSError:
-    """The 16-byte digest of a file's content, or why it could not be read."""
+def digest_file(place: Place) -> bytes | Failure:
+    """The 16-byte digest of an image's bytes, or why they could not be read."""
     try:
-        return _digest(path.read_bytes())
-    except OSError as error:
+        plain = isinstance(place, Path) and split_part(place) is None
+        return digest_bytes(place.read_bytes() if plain else read_image(place, str(place)))  # type: ignore[union-attr]
+    except (OSError, ImageError) as error:
         return error
 
 
-def _digest(data: bytes) -> bytes:
+def digest_bytes(data: bytes) -> bytes:
+    """The 16-byte digest of bytes."""
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _name(path: Path) -> bytes:
-    return _digest(os.fsencode(path.absolute()))
+def _reason(error: Failure) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # It begins with the place, which the message has already.
+    return str(error).partition(": ")[2]
 
 
-def _stamp(path: Path) -> bytes:
-    """What changes with a file; empty where it cannot be asked for."""
-    try:
-        about = path.stat()
-    except OSError:
+def _name(place: Place) -> bytes:
+    return digest_bytes(os.fsencode(place if isinstance(place, str) else place.absolute()))
+
+
+def _stamp(place: Place) -> bytes:
+    """What changes with the file of an image; empty where it cannot be asked for, as behind an address."""
+    about = _about(place)
+    if about is None:
         return b""
-    return _digest(f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}".encode())
+    return digest_bytes(f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}".encode())
 
 
-def _settled(path: Path, stamp: bytes) -> bool:
-    """Whether a file stayed as it was while it was read, and did not change just before."""
+def _about(place: Place) -> os.stat_result | None:
+    part = split_part(place)
+    file = part[1] if part is not None else place
+    if is_address(file):
+        return None
     try:
-        about = path.stat()
+        return Path(file).stat()
     except OSError:
+        return None
+
+
+def _settled(place: Place, stamp: bytes) -> bool:
+    """Whether a file stayed as it was while it was read, and did not change just before."""
+    about = _about(place)
+    if about is None:
         return False
-    return stamp == _stamp(path) and max(about.st_mtime, about.st_ctime) < time.time() - SETTLED
+    return stamp == _stamp(place) and max(about.st_mtime, about.st_ctime) < time.time() - SETTLED
 
 
 def _open() -> sqlite3.Connection:

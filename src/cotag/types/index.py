@@ -18,6 +18,7 @@ from cotag.storage import whole_file
 from cotag.types.checks import check_index
 from cotag.types.columns import DIFFICULT, SCHEMA, as_arrow, checked_rows, empty_lists, list_parts
 from cotag.types.labels import LabelSpace
+from cotag.types.places import Place, place_of, root_of, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Index:
     Columns of ``table`` (those after ``split`` only where the data have them):
 
     ``id``          text, unique
-    ``image``       path, relative to ``root`` or absolute
+    ``image``       path relative to ``root`` or absolute, part of a file, or address; see ``places``
     ``positives``   list of label ids that are present
     ``unknowns``    list of label ids of which it is not known whether they are present
     ``difficult``   list of label ids that are present but were marked difficult (VOC)
@@ -41,14 +42,14 @@ class Index:
     Args:
         table: the columns; see ``build``, which checks them.
         label_space: the labels that the three lists count in.
-        root: the folder that relative image references start from.
+        root: the folder, or address, that relative image references start from.
         object_space: the categories of ``objects``, where there are any.
         notes: what a reader found worth saying (a label spelled in two ways).
     """
 
     table: pa.Table
     label_space: LabelSpace
-    root: Path = field(default_factory=Path)
+    root: Place = field(default_factory=Path)
     object_space: LabelSpace | None = None
     notes: tuple[str, ...] = ()
 
@@ -86,7 +87,7 @@ class Index:
             if len(values) != count:
                 raise DataError(f"column {name!r} has {len(values)} rows and image has {count}; give one for each")
         arrays = {name: as_arrow(name, given[name]) for name in SCHEMA if name in given}
-        index = cls(pa.table(arrays), label_space, Path(root), object_space, tuple(notes))
+        index = cls(pa.table(arrays), label_space, root_of(root), object_space, tuple(notes))
         check_index(index)
         return index
 
@@ -103,13 +104,13 @@ class Index:
         found: list[str] = self.table["id"].to_pylist()
         return found
 
-    def image(self, row: int) -> Path:
-        """The path of a row's image."""
-        return self.root / self.table["image"][row].as_py()
+    def image(self, row: int) -> Place:
+        """Where a row's image is: a path, or an address as text; see ``places``."""
+        return place_of(self.root, self.table["image"][row].as_py())
 
-    def images(self) -> list[Path]:
-        """The paths of all images."""
-        return [self.root / reference for reference in self.table["image"].to_pylist()]
+    def images(self) -> list[Place]:
+        """Where all images are."""
+        return [place_of(self.root, reference) for reference in self.table["image"].to_pylist()]
 
     @cached_property
     def _lists(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -202,7 +203,7 @@ class Index:
             "cotag_index": 1,
             "label_space": self.label_space.to_json(),
             "object_space": self.object_space.to_json() if self.object_space else None,
-            "root": str(self.root.resolve()),
+            "root": whole(self.root),
             "notes": list(self.notes),
         }
         table = self.table.combine_chunks().unify_dictionaries().replace_schema_metadata({"cotag": json.dumps(about)})
@@ -235,7 +236,7 @@ class Index:
         return cls(
             table,
             LabelSpace.from_json(about["label_space"]),
-            Path(about["root"]),
+            root_of(about["root"]),
             LabelSpace.from_json(objects) if objects else None,
             tuple(about["notes"]),
         )

@@ -11,6 +11,7 @@ from cotag.errors import DataError, suggestion
 from cotag.types.columns import LISTS, OBJECTS, SCHEMA, TRIPLETS
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
+from cotag.types.places import place_of, whole
 
 MISSING = ("unknown", "absent")
 
@@ -35,7 +36,7 @@ def merge(first: Index, second: Index, missing: str = "unknown", prefix: str = "
     objects = first.object_space
     if second.object_space is not None:
         objects = objects.union(second.object_space) if objects else second.object_space
-    same_root = first.root.resolve() == second.root.resolve()
+    same_root = whole(first.root) == whole(second.root)
     columns: dict[str, pa.Array] = {}
     parts = [_moved(index, space, objects, missing, not same_root) for index in (first, second)]
     if prefix:
@@ -73,7 +74,7 @@ def _moved(
         moved = [np.concatenate((place[labels[a:b]], absent)) for a, b in itertools.pairwise(offsets)]
         columns["unknowns"] = pa.array(moved, SCHEMA["unknowns"])
     if absolute:
-        columns["image"] = pa.array([str(path.resolve()) for path in index.images()])
+        columns["image"] = pa.array([whole(place) for place in index.images()])
     if "triplets" in columns:
         columns["triplets"] = _renumbered(columns["triplets"], "predicate", place, TRIPLETS)
     if "objects" in columns and index.object_space is not None and objects is not None:
@@ -82,7 +83,7 @@ def _moved(
         )
     if absolute and "segments" in columns:
         columns["segments"] = pa.array(
-            [None if name is None else str((index.root / name).resolve()) for name in columns["segments"].to_pylist()],
+            [None if name is None else whole(place_of(index.root, name)) for name in columns["segments"].to_pylist()],
             pa.string(),
         )
     return columns
