@@ -94,7 +94,7 @@ def test_a_pattern_names_shards_and_all_of_them_must_be_there(shards: Path) -> N
     assert one.table["image"].to_pylist()[0] == "train-001.tar::0003.png"
     with pytest.raises(DataError, match=r"train-002\.tar: there is no such file"):
         cotag.read(f"wds:{shards}/train-{{000..002}}.tar")
-    with pytest.raises(DataError, match="end in .tar and are not compressed"):
+    with pytest.raises(DataError, match=r"end in \.tar and are not compressed"):
         cotag.read(f"wds:{shards}/train-000.tar.gz")
 
 

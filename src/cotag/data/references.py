@@ -42,8 +42,8 @@ def present(references: Sequence[str], folder: Place) -> np.ndarray:
     """Which references are files below ``folder``, by one listing of each folder; bool (N,).
 
     Of a part of a shard the shard is looked for; what is behind an address counts as present, as asking for each would
-    take as long as an epoch. A name counts only as it is spelled on the disk, so that a data set that can be read on one system can be
-    read on all.
+    take as long as an epoch. A name counts only as it is spelled on the disk, so that a data set that can be read on
+    one system can be read on all.
     """
     listed: dict[str, set[str]] = {}
     found = np.zeros(len(references), dtype=bool)

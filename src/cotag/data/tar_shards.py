@@ -1,4 +1,4 @@
-"""Members of tar files, each read by itself: a shard is gone through once, and its table of places kept in the cache."""
+"""Members of tar files, each read by itself: a shard is gone through once, and its table of places is kept."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def _told(about: os.stat_result) -> str:
 
 
 def keep_table(place: Place, stamp: str, members: Iterable[Member]) -> np.ndarray:
-    """The table of a shard's members, uint64 (4, N), also written into the cache; of two of one name the last counts."""
+    """The table of a shard's members, uint64 (4, N), also written into the cache; of one name the last counts."""
     rows = {_key(member.name): (member.offset, member.size) for member in members}
     table_4N = np.array([(*key, *where) for key, where in rows.items()], dtype=np.uint64).reshape(-1, 4).T
     table_4N = np.ascontiguousarray(table_4N[:, np.lexsort((table_4N[1], table_4N[0]))])

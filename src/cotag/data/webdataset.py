@@ -122,17 +122,15 @@ def shards_of(path: PathLike) -> tuple[Place, list[Place]]:
     if is_address(text):
         if any(sign in text for sign in "*?["):
             raise DataError(f"{text}: an address takes no * or ?; give the numbers as {{000..012}}")
-        root = os.path.commonprefix([one.rpartition("/")[0] + "/" for one in given]).rpartition("/")[0]
-        return root_of(root), list(given)
+        # References to shards of another folder are whole addresses.
+        return root_of(given[0].rpartition("/")[0]), list(given)
     if Path(text).is_dir():
         found = sorted(one for one in Path(text).rglob("*.tar") if one.is_file())
         root_path = Path(text)
     else:
         found = [shard for one in given for shard in _matching(one)]
         parents = {one.parent for one in found}
-        root_path = (
-            parents.pop() if len(parents) == 1 else Path(os.path.commonpath([one.absolute() for one in parents]))
-        )
+        root_path = min(parents) if len(parents) == 1 else Path(os.path.commonpath([one.absolute() for one in parents]))
     if not found:
         raise DataError(f"{text}: holds no tar file; give the folder of the shards, or a pattern such as train-*.tar")
     return root_path, list(found)
@@ -218,7 +216,7 @@ def _is_picture(ending: str, image: str | None) -> bool:
 def _relative(shard: Place, root: Place) -> str:
     if isinstance(shard, str):
         reference = shard.removeprefix(f"{root}/")
-        return unquote(reference) if shard.startswith("http") else reference
+        return unquote(reference) if shard.startswith("http") and reference != shard else reference
     return Path(os.path.relpath(shard, os.fspath(root))).as_posix()
 
 

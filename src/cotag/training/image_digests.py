@@ -2,8 +2,8 @@
 
 A file is taken for unchanged while its path, size, inode and times of change (of content and of status) are those
 of its last reading; a touched or copied file is read again. What this cannot see is a file whose content was
-exchanged without the file system noting a time, as on a damaged disk. What is behind an address is read each time. A file that changed in the last seconds is
-not remembered, since a further change could carry the same time.
+exchanged without the file system noting a time, as on a damaged disk. A file that changed in the last seconds is
+not remembered, since a further change could carry the same time; nor is what is behind an address.
 """
 
 from __future__ import annotations
