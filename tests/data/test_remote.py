@@ -12,6 +12,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from fsspec.registry import known_implementations
 from PIL import Image
 
 import cotag
@@ -20,10 +21,11 @@ from cotag.data.contents import read_image
 from cotag.data.images import open_image
 from cotag.data.loader import BatchOrder, ImageRows, Loader
 from cotag.data.transforms import Preprocessing
-from cotag.errors import ImageError, MissingExtra, SettingError
+from cotag.errors import DataError, ImageError, MissingExtra, SettingError
 from cotag.training.image_digests import digest_images
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
+from cotag.types.merge import merge
 
 
 def picture(value: int) -> bytes:
@@ -111,7 +113,9 @@ def remote_index(server: Server, count: int = 6) -> Index:
 
 
 def batches(index: Index, **settings: Any) -> Loader:
-    return Loader(ImageRows(index, Preprocessing(8)), BatchOrder(np.arange(len(index)), 2), **{"workers": 0, **settings})
+    return Loader(
+        ImageRows(index, Preprocessing(8)), BatchOrder(np.arange(len(index)), 2), **{"workers": 0, **settings}
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -165,8 +169,7 @@ def test_what_is_refused_is_not_asked_for_again(server: Server, status: int) -> 
 def test_protocols_that_are_not_installed_or_not_known_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImageError, match=r"^x: could not be fetched in 1 try \(.*nothing"):
         read_image("nothing://a/b.jpg", "x")
-    registry = {**fsspec.registry.known_implementations, "odd": {"class": "nowhere.Odd", "err": "Install odd"}}
-    monkeypatch.setattr(fsspec.registry, "known_implementations", registry)
+    monkeypatch.setitem(known_implementations, "odd", {"class": "nowhere.Odd", "err": "Install odd"})
     with pytest.raises(MissingExtra, match=r"^x: needs what is not installed \(Install odd\).*cotag\[remote\]"):
         read_image("odd://a/b.jpg", "x")
 
@@ -193,7 +196,7 @@ def test_an_address_stays_one_when_an_index_is_saved_and_merged(server: Server, 
     index.save(tmp_path / "a.arrow")
     loaded = Index.load(tmp_path / "a.arrow")
     assert loaded.images() == [f"{server.address}/photos/{number}.png" for number in (0, 1)]
-    both = cotag.types.merge.merge(index, Index.build({"image": ["x.png"], "positives": [[0]]}, index.label_space, tmp_path))
+    both = merge(index, Index.build({"image": ["x.png"], "positives": [[0]]}, index.label_space, tmp_path))
     assert both.images() == [*loaded.images(), tmp_path / "x.png"]
 
 
@@ -211,7 +214,7 @@ def test_tables_name_addresses_and_roots_may_be_one(tmp_path: Any) -> None:
     index = cotag.read(tmp_path / "t.csv")
     assert [read_image(place, "") for place in index.images()] == [picture(5), picture(1)]
     (tmp_path / "t.csv").write_text("image,labels\n../a.png,cat\n")
-    with pytest.raises(cotag.errors.DataError, match=r"line 2: image '\.\./a\.png' is not plainly below 'memory://"):
+    with pytest.raises(DataError, match=r"line 2: image '\.\./a\.png' is not plainly below the root 'memory://"):
         cotag.read(tmp_path / "t.csv", images=folder)
 
 
