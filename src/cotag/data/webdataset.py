@@ -82,6 +82,20 @@ def read_webdataset(
     allowed = {*SPLITS, *names_of(splits)}
     for shard in shards:
         _collect(shard, root, image, reader, split_of(shard, allowed), found)
+    _settle(found, missing)
+    _require_unique(found.references, path)
+    place, space_names = found.labels.order(reader.names)
+    space = space_of(Path(os.fspath(path)), space_names)
+    columns: dict[str, Any] = {"image": found.references, "split": found.splits}
+    for name, pairs in (("positives", found.labels.positives), ("unknowns", found.labels.unknowns)):
+        rows, labels_M = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        columns[name] = label_lists(rows, place[labels_M], len(found.references), len(space))
+    source = Source(Path(os.fspath(path)), lambda row: found.references[row])
+    return assemble(columns, space, source, root, notes=found.notes)
+
+
+def _settle(found: _Found, missing: str) -> None:
+    """Refuse samples without picture or labels, or note that they are left out."""
     if found.incomplete and (missing == "stop" or not found.references):
         raise DataError(
             f"{found.incomplete[0]}; {len(found.incomplete)} samples lack their picture or labels; correct the shards, "
@@ -92,15 +106,6 @@ def read_webdataset(
         found.notes.append(
             f"{count} samples lack their picture or labels and are left out, first {found.incomplete[0]}"
         )
-    _require_unique(found.references, path)
-    place, space_names = found.labels.order(reader.names)
-    space = space_of(Path(os.fspath(path)), space_names)
-    columns: dict[str, Any] = {"image": found.references, "split": found.splits}
-    for name, pairs in (("positives", found.labels.positives), ("unknowns", found.labels.unknowns)):
-        rows, labels_M = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-        columns[name] = label_lists(rows, place[labels_M], len(found.references), len(space))
-    source = Source(Path(os.fspath(path)), lambda row: found.references[row])
-    return assemble(columns, space, source, root, notes=found.notes)
 
 
 def _also(notes: list[str]) -> str:
