@@ -30,6 +30,7 @@ class Backbone(nn.Module):
 
     Attributes:
         num_features: D.
+        trained_on_several: whether it was given a batch of several images in training.
         input: the model's own ``image_size``, ``mean``, ``std`` and ``interpolation``, read from timm.
 
     Raises:
@@ -43,7 +44,7 @@ class Backbone(nn.Module):
         self.name = name
         self._forward_features: Callable[[Tensor], Any] = getattr(self.body, "forward_features")  # noqa: B009
         self.num_features = int(getattr(self.body, "num_features"))  # noqa: B009
-        self._trained_on_several = False
+        self.trained_on_several = False
         settings = timm.data.resolve_model_data_config(self.body)
         # timm's own settings do not follow this argument.
         side = (args or {}).get("img_size", settings["input_size"][1])
@@ -67,7 +68,7 @@ class Backbone(nn.Module):
         """
         try:
             found = self._forward_features(images_BCHW)
-            self._trained_on_several |= self.training and len(images_BCHW) > 1
+            self.trained_on_several |= self.training and len(images_BCHW) > 1
         except ValueError as error:
             if ONE_VALUE not in str(error):
                 raise
@@ -95,7 +96,7 @@ class Backbone(nn.Module):
 
     def _by_running_statistics(self, images_BCHW: Tensor) -> Any:
         """The features of the last batch of an epoch, of which one image was left."""
-        if not self._trained_on_several:
+        if not self.trained_on_several:
             side = images_BCHW.shape[-1]
             raise SettingError(
                 f"backbone {self.name}: a batch of one image of {side} x {side} pixels gives its batch norms a "

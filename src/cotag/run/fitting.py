@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from cotag.data.sampling import Balance
 from cotag.data.splits import Roles, stratified_folds
 from cotag.evaluation.metrics import average_precisions
 from cotag.models.heads.linear import LinearHead
+from cotag.models.recompute import recomputing
 from cotag.models.scoring import score_batches
 from cotag.models.tagger import Tagger, are_folded
 from cotag.recipe import Recipe
@@ -203,7 +205,8 @@ def fit_end_to_end(
         Checkpoints(folder.checkpoints),
         lambda row: str(index.image(row)),
     )
-    reached = trainer.fit(batches, index.label_space.hash, progress, resume)
+    with recomputing(tagger.backbone) if given.recompute else nullcontext():
+        reached = trainer.fit(batches, index.label_space.hash, progress, resume)
     fitted = time.monotonic()
     scores = {}
     skipped = {**batches.skipped.reasons, **held_out.skipped.reasons}
@@ -228,7 +231,7 @@ def _loop(recipe: Recipe, stop_after: int | None = None) -> LoopSettings:
         choose_by,
         given.ema,
         stop_after,
-        StepSettings(given.precision, given.accumulate),
+        StepSettings(given.precision, given.accumulate, given.compile),
     )
 
 

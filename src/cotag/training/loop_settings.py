@@ -12,10 +12,12 @@ class StepSettings:
     Attributes:
         precision: in which the model computes: ``fp32``, ``bf16`` or ``fp16``.
         accumulate: batches whose gradients make one step.
+        compile: compile the model's forward for full batches.
     """
 
     precision: str = "fp32"
     accumulate: int = 1
+    compile: bool = False
 
 
 @dataclass(frozen=True)

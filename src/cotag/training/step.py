@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from cotag.training.compiling import Compiled
 from cotag.training.criterion import Criterion
 from cotag.training.ema import ExponentialAverage
 from cotag.training.loop_settings import LoopSettings
@@ -50,6 +51,7 @@ class Steps:
         self._rates = [group["lr"] for group in optimizer.param_groups]
         as_it_was(self.plain)
         self.skipped = 0
+        self._compute = Compiled(self.model) if settings.step.compile else self.model
         self.average = None if settings.ema is None else ExponentialAverage(self.plain, settings.ema)
 
     @property
@@ -84,7 +86,7 @@ class Steps:
     def loss(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch of this device, with its gradient's graph."""
         with self.accelerator.autocast():
-            output = self.model(batch.images_BCHW)
+            output = self._compute(batch.images_BCHW)
         return self.criterion.total(self.criterion(output, batch))
 
     def take(self, batches: Iterable[tuple[Batch, bool]], losses: RunningLoss) -> None:
