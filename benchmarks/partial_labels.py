@@ -37,6 +37,7 @@ from cotag.run.fitting import judge, start_at_base_rate
 from cotag.run.losses import as_taught, head_criteria
 from cotag.training.features import FeatureBatches, FeatureSet, compute_features
 from cotag.training.head_fit import CachedHead, Chosen, HeadLoop, Part
+from cotag.training.label_counts import LabelCounts
 from cotag.training.loop_settings import LoopSettings
 from cotag.training.optim import adamw
 from cotag.training.schedules import cosine
@@ -136,7 +137,8 @@ class Bench:
         )
         torch.manual_seed(seed)
         head = LinearHead(1280, len(self.index.label_space), "avg")
-        start_at_base_rate(head, as_taught(recipe, parts["train"].targets_NK))
+        targets_NK = parts["train"].targets_NK
+        start_at_base_rate(head, as_taught(recipe, LabelCounts.of(targets_NK), len(targets_NK)))
         how = HeadLoop(self.loop, adamw, head_criteria(recipe, parts), cosine(), 64, rate, seed)
         return Fit(head, parts["train"], parts["choose"], decay, how, False)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from cotag.data.augmentations import build_augmentations
 from cotag.data.loader import BatchOrder, ImageRows, Loader
+from cotag.data.sampling import EpochPlan
 from cotag.data.table import read_table
 from cotag.data.transforms import Preprocessing
 from cotag.data.workers import death_of, surviving, worker_count
@@ -303,6 +305,38 @@ def test_workers_hold_no_copy_of_an_index_in_a_file(drawn: Drawn, tmp_path: Path
     # take several times the size of the file.
     assert size > 8_000_000
     assert held["big"] - held["small"] < size / 2000
+
+
+def test_an_epoch_keeps_nothing_for_a_row(drawn: Drawn) -> None:
+    small = drawn(4)
+
+    def held(count: int) -> tuple[int, int]:
+        """Bytes after three epochs, and at most within them."""
+        columns = {"id": [f"{number:06d}" for number in range(count)], "image": ["00.png"] * count}
+        index = Index.build({**columns, "positives": [[0]] * count}, small.label_space, small.root)
+        plan = EpochPlan(np.full(count, 0.5), count // 2)
+        batches = Loader(Unread(index, PREPARE), BatchOrder(np.arange(count), 64, plan=plan), workers=0)
+        tracemalloc.start()
+        for epoch in range(3):
+            assert sum(len(batch) for batch in batches.epoch(epoch)) == count // 2
+        now, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert "ids" not in vars(index)
+        return now, peak
+
+    few, many = held(2_000), held(22_000)
+    # The rows as texts would take 60 bytes each, their ids as much.
+    assert (many[0] - few[0]) / 20_000 < 1
+    # While an epoch's order is drawn, some numbers of 8 bytes.
+    assert (many[1] - few[1]) / 20_000 < 80
+
+
+class Unread(ImageRows):
+    """Rows whose pictures are not read."""
+
+    def prepare(self, place: tuple[int, int, int], out_HWC: np.ndarray) -> None:
+        assert self.index.image(place[1]).name == "00.png"
+        out_HWC[:] = 0
 
 
 def anonymous_kilobytes(pid: int) -> int:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from cotag.data.splits import Roles, assign_roles, judging_split, stratified_folds, stratified_parts
+from cotag.data import splits
+from cotag.data.splits import ROLES, Roles, assign_roles, judging_split, stratified_folds, stratified_parts
 from cotag.errors import DataError
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
@@ -110,7 +111,7 @@ def test_given_names_and_images_without_a_split() -> None:
     assert [part.tolist() for part in (roles.train, roles.choose, roles.test)] == [
         rows_named(index, name) for name in "abc"
     ]
-    names = roles.names(len(index))
+    names = [(*ROLES, None)[code] for code in roles.codes(len(index))]
     assert names[:20] == ["train"] * 20
     assert names[20:45] == ["choose"] * 10 + ["test"] * 15
     assert names[45:] == [None] * 7
@@ -263,3 +264,21 @@ def test_every_label_is_in_every_fold(folds: int) -> None:
 def test_folds_that_cannot_be(folds: int) -> None:
     with pytest.raises(DataError, match=f"10 images cannot be put into {folds} folds; give 2 to 10"):
         stratified_folds(index_of([None] * 10), np.arange(10), folds, 0)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.35])
+def test_many_images_are_split_by_their_rarest_label(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    monkeypatch.setattr(splits, "MOST_CELLS", 100)
+    index = index_of([None] * 3000)
+    rows = np.arange(3000)[::-1]
+    rest, part = stratified_parts(index, rows, share, 0)
+    assert sorted([*rest, *part]) == list(range(3000))
+    assert len(part) == round(share * 3000)
+    # The rarest label of all has its share to the image; others as near as chance leaves them.
+    targets = index.targets() == 1
+    rarest = targets[:, np.argmin(targets.sum(0))]
+    assert abs(rarest[part].sum() - share * rarest.sum()) <= 1
+    assert np.abs(targets[part].mean(0) - targets.mean(0)).max() < 0.03
+    assert np.array_equal(stratified_parts(index, rows, share, 0)[1], part)
+    assert not np.array_equal(stratified_parts(index, rows, share, 1)[1], part)
+    assert "stratified by the rarest label of each" in assign_roles(index).told[1]

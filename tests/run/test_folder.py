@@ -31,7 +31,11 @@ def begun(folder: Path, split_off: bool = True) -> RunFolder:
 @pytest.mark.parametrize("split_off", [True, False])
 def test_roles_come_back_by_id(tmp_path: Path, split_off: bool) -> None:
     run = begun(tmp_path, split_off)
-    assert run.roles_by_id() == dict(zip(IDS, ["train", "choose", "", "train", "test"], strict=True))
+    assert run.splits.read_text("utf-8") == (
+        'id,role\na.jpg,train\n"b, c.jpg",choose\n"d""e.jpg",\n"f\ng.jpg",train\nünï.jpg,test\n'
+    )
+    same = run.load_roles(index(IDS))
+    assert (same.train.tolist(), same.choose.tolist(), same.test.tolist()) == ([0, 3], [1], [4])
     roles = run.load_roles(index(IDS[::-1]))
     assert (roles.train.tolist(), roles.choose.tolist(), roles.test.tolist()) == ([1, 4], [3], [0])
     assert roles.told == ("trains", "chooses", "judges")
@@ -77,12 +81,12 @@ def test_a_new_folder_is_free_or_forced(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_run_of_a_model_is_found_from_its_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(tmp_path / "run")
     (tmp_path / "run" / "model").mkdir()
-    assert RunFolder.of_model(tmp_path / "run").roles_by_id()
-    assert RunFolder.of_model(tmp_path / "run" / "model").roles_by_id()
+    assert RunFolder.of_model(tmp_path / "run").saved_roles()
+    assert RunFolder.of_model(tmp_path / "run" / "model").saved_roles()
     monkeypatch.chdir(tmp_path / "run" / "model")
-    assert RunFolder.of_model(".").roles_by_id()
+    assert RunFolder.of_model(".").saved_roles()
     (tmp_path / "run" / "other").mkdir()
-    assert not RunFolder.of_model(tmp_path / "run" / "other").roles_by_id()
+    assert not RunFolder.of_model(tmp_path / "run" / "other").saved_roles()
 
 
 def test_clearing_leaves_what_is_not_of_a_run(tmp_path: Path) -> None:
@@ -117,3 +121,21 @@ def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path, renames: int, 
     clear_leftovers(tmp_path)
     assert {path.name for path in tmp_path.rglob("*")} == before | {"checkpoints", "last", "state.json"}
     assert (tmp_path / "checkpoints" / "last" / "state.json").read_text() == kept
+
+
+def test_saved_roles_of_other_data(tmp_path: Path) -> None:
+    saved = begun(tmp_path).saved_roles()
+    assert saved is not None
+    assert saved.count(("train", "test")) == 3
+    other = index(["z.jpg", IDS[4], IDS[2], IDS[0]])
+    assert saved.rows_of(("train", "choose"), other).tolist() == [3]
+    assert saved.rows_of(("train", "test"), other).tolist() == [1, 3]
+    assert saved.changed(other) == sorted([IDS[1], IDS[3], "z.jpg"])
+
+
+@pytest.mark.parametrize("content", ["", "id\na.jpg\n", "id,role\na.jpg\n"])
+def test_a_damaged_list_of_roles_is_one_line(tmp_path: Path, content: str) -> None:
+    run = begun(tmp_path)
+    run.splits.write_text(content)
+    with pytest.raises(ResumeError, match=r"splits\.csv: is damaged"):
+        run.load_roles(index(IDS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cotag.errors import DataError, FormatError, LabelSpaceError
+from cotag.types import columns as columns_module
+from cotag.types import index as index_module
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
@@ -401,3 +404,96 @@ def test_lists_of_a_slice_start_at_zero() -> None:
     offsets, labels = Index(index.table.slice(1), ABC).lists("positives")
     assert offsets.tolist() == [0, 2, 2]
     assert labels.tolist() == [1, 2]
+
+
+# Another process
+
+
+def test_a_loaded_index_is_opened_again_by_another_process(tmp_path: Path) -> None:
+    many = 20_000
+    columns = {"image": [f"train/{row:09d}.jpg" for row in range(many)], "positives": [[0, 2]] * many}
+    index = Index.build(columns, ABC, tmp_path)
+    index.save(tmp_path / "index.arrow")
+    loaded = Index.load(tmp_path / "index.arrow")
+    assert len(loaded.ids) == many
+    sent = pickle.dumps(loaded)
+    assert len(sent) < 1000
+    again = pickle.loads(sent)
+    assert again.table.equals(index.table)
+    assert (again.root, again.label_space) == (index.root.resolve(), ABC)
+    assert len(pickle.dumps(index)) > 500_000
+
+
+def test_an_index_of_no_file_is_sent_as_its_columns(tmp_path: Path) -> None:
+    whole = with_objects(split=["train", None])
+    for index in (whole, build(split=["b", None, "a"], unknowns=[[1], [], []]), build().subset([2, 0])):
+        assert index.splits() == pickle.loads(pickle.dumps(index)).splits()
+        again = pickle.loads(pickle.dumps(index))
+        assert again.table.equals(index.table)
+        assert again.targets().tolist() == index.targets().tolist()
+        assert (again.label_space, again.object_space, again.notes) == (ABC, index.object_space, index.notes)
+    # A part of a loaded index is that part.
+    whole.save(tmp_path / "index.arrow")
+    part = pickle.loads(pickle.dumps(Index.load(tmp_path / "index.arrow").subset([1])))
+    assert part.ids == ["y.jpg"]
+
+
+def test_a_file_that_was_replaced_is_not_opened_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "index.arrow"
+    build().save(path)
+    loaded = Index.load(path)
+    before = pickle.dumps(loaded)
+    build(image=["1", "2", "34567"]).save(path)
+    # What is sent now are the columns that were mapped.
+    assert pickle.loads(pickle.dumps(loaded)).ids == ["x.jpg", "y.jpg", "z.jpg"]
+    with pytest.raises(DataError, match=r"index\.arrow: was changed while it was used"):
+        pickle.loads(before)
+
+
+# Many rows
+
+
+def test_labels_of_some_rows() -> None:
+    index = build(positives=[[0, 2], [1], []])
+    places, labels = index.entries("positives", np.array([2, 0, 1, 0]))
+    assert (places.tolist(), labels.tolist()) == ([1, 1, 2, 3, 3], [0, 2, 1, 0, 2])
+    assert index.counts(rows=np.array([2, 0, 0])).tolist() == [2, 0, 2]
+    assert index.entries("difficult", np.array([0]))[0].tolist() == []
+    assert index.ids_of(np.array([2, 0])) == ["z.jpg", "x.jpg"]
+    calls = (index.ids_of, lambda rows: index.counts(rows=rows), lambda rows: index.entries("positives", rows))
+    for call in calls:
+        with pytest.raises(DataError, match="row 3 does not exist"):
+            call(np.array([3]))
+
+
+def test_rows_are_gathered_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    has = random.random((50, 3)) < 0.5
+    index = Index.build({"image": [str(n) for n in range(50)], "positives": [np.flatnonzero(row) for row in has]}, ABC)
+    rows = random.permutation(np.repeat(np.arange(50), 2))
+    whole = [part.tolist() for part in index.entries("positives", rows)]
+    for module in (columns_module, index_module):
+        monkeypatch.setattr(module, "BLOCK", 7)
+    assert [part.tolist() for part in index.entries("positives", rows)] == whole
+    assert np.array_equal(index.targets(rows), has[rows])
+    assert index.counts(rows=rows).tolist() == (2 * has.sum(0)).tolist()
+
+
+def test_much_text_has_wide_offsets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns_module, "MOST_TEXT", 40)
+    index = build(image=["a" * 20, "b" * 20, "c"], id=["x", "y", "z"])
+    assert index.table.schema.field("image").type == pa.large_string()
+    assert index.table.schema.field("id").type == pa.string()
+    index.save(tmp_path / "index.arrow")
+    loaded = Index.load(tmp_path / "index.arrow")
+    assert loaded.image(1).name == "b" * 20
+    assert loaded.subset([2, 1]).images()[1].name == "b" * 20
+
+
+def test_splits_of_columns_in_pieces() -> None:
+    index = build(split=["b", None, "a"])
+    pieces = pa.concat_tables([index.table, build(split=["a", "c", None]).table])
+    index = Index(pieces, ABC)
+    assert index.splits() == {"b": 1, "a": 2, "c": 1}
+    assert index.rows_of("a").tolist() == [2, 3]
+    assert index.subset([0, 1]).splits() == {"b": 1}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cotag.types.columns import row_numbers
 from cotag.types.index import Index
 
 
@@ -36,13 +35,11 @@ class Holdings:
             rows: N row numbers.
             difficult: what a label marked difficult counts as; see ``Index.targets``.
         """
-        part = index.subset(rows)
-        pairs = []
+        pairs: list[np.ndarray] = []
         for kind, column in (("positive", "positives"), ("unknown", "unknowns")):
-            lists = [part.lists(name) for name in ((column, "difficult") if kind == difficult else (column,))]
-            pairs.append(np.concatenate([row_numbers(offsets) for offsets, _ in lists]))
-            pairs.append(np.concatenate([labels for _, labels in lists]).astype(np.int64))
-        return cls(len(part), len(index.label_space), *pairs)
+            found = [index.entries(name, rows) for name in ((column, "difficult") if kind == difficult else (column,))]
+            pairs += [np.concatenate(part) if len(found) > 1 else part[0] for part in zip(*found, strict=True)]
+        return cls(len(rows), len(index.label_space), *pairs)
 
     @classmethod
     def of_targets(cls, targets_NK: np.ndarray) -> Holdings:

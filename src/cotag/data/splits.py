@@ -16,6 +16,9 @@ USUAL = {
     "choose": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+ROLES = ("train", "choose", "test")
+MOST_IMAGES, MOST_CELLS = 200_000, 100_000_000
+"""More images, or more images times labels, are split by the rarest label of each."""
 TEST_SHARE = 0.2
 CHOOSE_SHARE = 0.2
 
@@ -38,12 +41,11 @@ class Roles:
     told: tuple[str, ...]
     split_off: bool = True
 
-    def names(self, count: int) -> list[str | None]:
-        """The role of each of ``count`` rows; None for a row that is not used."""
-        found: list[str | None] = [None] * count
-        for name in ("train", "choose", "test"):
-            for row in getattr(self, name):
-                found[int(row)] = name
+    def codes(self, count: int) -> np.ndarray:
+        """The role of each of ``count`` rows as its place in ``ROLES``, -1 for a row that is not used; int8 (N,)."""
+        found = np.full(count, -1, dtype=np.int8)
+        for code, name in enumerate(ROLES):
+            found[getattr(self, name)] = code
         return found
 
 
@@ -83,7 +85,8 @@ def assign_roles(
     else:
         share = CHOOSE_SHARE if choose is None else float(choose)
         train_rows, choose_rows = stratified_parts(index, rest, share, seed + 1)
-        choose_told = f"chooses: {len(choose_rows)} of the {len(rest)} training images, stratified, seed {seed + 1}"
+        how = stratified_how(index, rest)
+        choose_told = f"chooses: {len(choose_rows)} of the {len(rest)} training images, {how}, seed {seed + 1}"
     told = (f"trains: {len(train_rows)} images", choose_told, test_told)
     roles = Roles(train_rows, choose_rows, test_rows, told, not isinstance(choose, str))
     _require_apart(index, roles)
@@ -124,7 +127,8 @@ def _split_off_test(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     share = TEST_SHARE if share is None else float(share)
     rest, test_rows = stratified_parts(index, rows, share, seed)
-    return rest, test_rows, f"judges: {len(test_rows)} images, a share of {share:g} of {of}, stratified, seed {seed}"
+    how = stratified_how(index, rows)
+    return rest, test_rows, f"judges: {len(test_rows)} images, a share of {share:g} of {of}, {how}, seed {seed}"
 
 
 def stratified_parts(index: Index, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -134,6 +138,8 @@ def stratified_parts(index: Index, rows: np.ndarray, share: float, seed: int) ->
         share: of the rows that go into the part, above 0 and under 1.
 
     Source: Sechidis, Tsoumakas, Vlahavas, On the stratification of multi-label data, ECML PKDD 2011.
+    Differs: many images, see ``MOST_IMAGES``, are ordered by their rarest label, and each 1/share-th is taken, which
+        takes memory and time for the labels that there are alone.
 
     Raises:
         DataError: there are too few rows, or the share is not between 0 and 1.
@@ -147,11 +153,39 @@ def stratified_parts(index: Index, rows: np.ndarray, share: float, seed: int) ->
         raise DataError(f"{len(rows)} images are too few to split; at least 4 are needed, or name the splits yourself")
     if math.ceil(share * len(rows)) >= len(rows):
         raise DataError(f"a share of {share:g} of {len(rows)} images leaves none; give a smaller share")
+    if _are_many(index, rows):
+        return _parted_by_rarest(index, rows, share, seed)
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rest, part = next(splitter.split(np.zeros(len(rows)), _stratified_columns(index, rows)))
     return np.sort(rows[rest]), np.sort(rows[part])
+
+
+def stratified_how(index: Index, rows: np.ndarray) -> str:
+    """How ``stratified_parts`` splits these rows, in words."""
+    return "stratified by the rarest label of each" if _are_many(index, rows) else "stratified"
+
+
+def _are_many(index: Index, rows: np.ndarray) -> bool:
+    return len(rows) > MOST_IMAGES or len(rows) * len(index.label_space) > MOST_CELLS
+
+
+def _parted_by_rarest(index: Index, rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    size = len(index.label_space)
+    rank_K = np.argsort(np.argsort(index.counts(rows=rows), kind="stable")).astype(np.int32)
+    places_E, labels_E = index.entries("positives", rows)
+    rarest_N = np.full(len(rows), size, dtype=np.int32)
+    np.minimum.at(rarest_N, places_E, rank_K[labels_E])
+    del places_E, labels_E
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(rows))
+    order = order[np.argsort(rarest_N[order], kind="stable")]
+    count = math.ceil(share * len(rows))
+    taken = order[((np.arange(count) + random.random()) * (len(rows) / count)).astype(np.int64)]
+    part_N = np.zeros(len(rows), dtype=bool)
+    part_N[taken] = True
+    return np.sort(rows[~part_N]), np.sort(rows[part_N])
 
 
 def stratified_folds(index: Index, rows: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -207,7 +241,7 @@ def _require_apart(index: Index, roles: Roles) -> None:
     if len(np.unique(used)) == len(used):
         return
     values, counts = np.unique(used, return_counts=True)
-    row = int(values[counts > 1][0])
+    (name,) = index.ids_of(values[counts > 1][:1])
     raise DataError(
-        f"image {index.ids[row]!r} would have two roles; give data.train, data.choose and data.test splits of their own"
+        f"image {name!r} would have two roles; give data.train, data.choose and data.test splits of their own"
     )

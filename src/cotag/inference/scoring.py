@@ -41,9 +41,8 @@ def score_index(
         reason = next(iter(loader.skipped.reasons.values()))
         raise ImageError(f"none of the {len(rows)} images can be read; the first: {reason}")
     about = {"model": origin, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    ids = [index.ids[int(row)] for row in scored]
     targets = index.targets(scored)[:, columns]
-    scores = Scores(ids, logits, targets, "logit", predictor.label_space, about)
+    scores = Scores(index.ids_of(scored), logits, targets, "logit", predictor.label_space, about)
     return predictor.calibrated(scores), loader.skipped.reasons
 
 
@@ -61,8 +60,7 @@ def scores_of_rows(
     place = {int(row): number for number, row in enumerate(scored)}
     logits = logits[[place[int(row)] for row in rows]]
     unknown = np.full(logits.shape, -1, dtype=np.int8)
-    ids = [index.ids[int(row)] for row in rows]
-    return predictor.calibrated(Scores(ids, logits, unknown, "logit", predictor.label_space))
+    return predictor.calibrated(Scores(index.ids_of(rows), logits, unknown, "logit", predictor.label_space))
 
 
 def columns_of(wanted: LabelSpace, given: LabelSpace) -> np.ndarray:

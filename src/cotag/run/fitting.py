@@ -24,7 +24,7 @@ from cotag.run.checks import fold_count
 from cotag.run.fitted import Fitted as Fitted
 from cotag.run.folder import RunFolder
 from cotag.run.loaders import judging_loader, training_loader
-from cotag.run.losses import as_taught, head_criteria, whole_criterion
+from cotag.run.losses import as_taught, head_criteria, label_counts, whole_criterion
 from cotag.run.roles import FOLDS, require_positives
 from cotag.run.views import features_of
 from cotag.training.checkpoint import Checkpoints
@@ -41,6 +41,7 @@ from cotag.training.head_fit import (
     require_solvable,
     solve_head,
 )
+from cotag.training.label_counts import LabelCounts
 from cotag.training.loop_settings import LoopSettings, StepSettings
 from cotag.training.optim import parameter_groups
 from cotag.training.processes import this_process
@@ -148,7 +149,7 @@ def fit_head(
     if given.optimizer == "lbfgs":
         how = Solver(given.weight_decay, given.choose_by, given.refit, given.epochs, folds_N)
         return solve_head(head, train, choose, how, judge)
-    start_at_base_rate(head, as_taught(recipe, train.targets_NK))
+    start_at_base_rate(head, as_taught(recipe, LabelCounts.of(train.targets_NK), len(train.targets_NK)))
     loop = head_loop(recipe, parts, balance)
     return descend_head(head, train, choose, given.weight_decay, judge, loop, given.refit, progress)
 
@@ -191,7 +192,8 @@ def fit_end_to_end(
     if given.norm_statistics == "batch" and recipe.model.weights != "none" and are_folded(tagger.backbone):
         progress.say("the weights' batch norms hold no statistics (they were folded): set train.norm_statistics=frozen")
     if not resume:
-        start_at_base_rate(tagger.head, as_taught(recipe, index.targets(roles.train, recipe.data.difficult)))
+        counts = label_counts(index, roles.train, recipe)
+        start_at_base_rate(tagger.head, as_taught(recipe, counts, len(roles.train)))
     tagger.to(memory_format=torch.channels_last)
     decay = _number(given.weight_decay)
     groups = parameter_groups(tagger, given.learning_rate, given.backbone_rate, decay, given.layer_decay)
@@ -235,12 +237,11 @@ def _loop(recipe: Recipe, stop_after: int | None = None) -> LoopSettings:
     )
 
 
-def start_at_base_rate(head: nn.Module, targets_NK: np.ndarray) -> None:
+def start_at_base_rate(head: nn.Module, counts: LabelCounts) -> None:
     """Let a head that can begin at the labels' shares of positives do so."""
     start: Callable[[torch.Tensor], None] | None = getattr(head, "start_from", None)
     if start is not None:
-        positives, known = (targets_NK == 1).sum(0), (targets_NK >= 0).sum(0)
-        start(torch.from_numpy((positives + 0.5) / (known + 1)).float())
+        start(torch.from_numpy((counts.present_K + 0.5) / (counts.known_K + 1)).float())
 
 
 def _number(weight_decay: float | str) -> float:

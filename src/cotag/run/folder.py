@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cotag.data.splits import Roles
+from cotag.data.splits import ROLES, Roles
 from cotag.errors import LabelSpaceError, ResumeError, listing
-from cotag.storage import require_free, write_json, write_text
+from cotag.run.saved_roles import SavedRoles
+from cotag.storage import require_free, write_json
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
@@ -81,18 +78,11 @@ class RunFolder:
                 "split_off": roles.split_off,
             },
         )
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["id", "role"])
-        writer.writerows(zip(index.ids, [name or "" for name in roles.names(len(index))], strict=True))
-        write_text(self.splits, text.getvalue())
+        SavedRoles(index.table["id"], roles.codes(len(index))).save(self.splits)
 
-    def roles_by_id(self) -> dict[str, str]:
-        """The role of each image by its id; empty where the folder does not say."""
-        if not self.splits.is_file():
-            return {}
-        with self.splits.open(encoding="utf-8", newline="") as handle:
-            return {row["id"]: row["role"] for row in csv.DictReader(handle)}
+    def saved_roles(self) -> SavedRoles | None:
+        """The role of each image by its id; None where the folder does not say."""
+        return SavedRoles.load(self.splits) if self.splits.is_file() else None
 
     def require_same_labels(self, space: LabelSpace) -> None:
         """Refuse to continue with other labels than the run was begun with.
@@ -122,16 +112,15 @@ class RunFolder:
         Raises:
             ResumeError: the images are not those that the run began with.
         """
-        roles = self.roles_by_id()
-        changed = sorted(set(roles) ^ set(index.ids))
+        saved = SavedRoles.load(self.splits)
+        changed = saved.changed(index)
         if changed:
             raise ResumeError(
                 f"{self.folder}: the images changed since the run began ({len(changed)}: {listing(changed, 3)}); "
                 f"{advice}"
             )
-        given = np.array([roles[name] for name in index.ids])
         about = json.loads(self.data.read_text("utf-8"))
-        train, choose, test = (np.flatnonzero(given == role) for role in ("train", "choose", "test"))
+        train, choose, test = (saved.rows_of((role,), index) for role in ROLES)
         return Roles(train, choose, test, tuple(about["roles"]), about["split_off"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cotag.evaluation.decision import Decision
 from cotag.inference.predictor import load
 from cotag.inference.scoring import score_index
 from cotag.run.folder import RunFolder
+from cotag.run.saved_roles import SavedRoles
 from cotag.run.training_counts import counts_of_run
 from cotag.types.index import Index
 from cotag.types.progress import Progress
@@ -56,10 +56,10 @@ def score_model(
     for note in index.notes:
         progress.say(note)
     run = RunFolder.of_model(model)
-    roles = run.roles_by_id()
+    roles = run.saved_roles()
     rows, told = rows_to_judge(roles, index, split)
     _require_known(index, rows, told)
-    seen = sum(roles.get(index.ids[row]) in ("train", "choose") for row in rows)
+    seen = 0 if roles is None else len(np.intersect1d(rows, roles.rows_of(("train", "choose"), index)))
     progress.say(f"judged on {told}: {len(rows)} images")
     if seen:
         progress.say(f"{seen} of them trained this model or chose its settings: the numbers are too good")
@@ -87,19 +87,19 @@ def _require_known(index: Index, rows: np.ndarray, told: str) -> None:
         )
 
 
-def rows_to_judge(roles: Mapping[str, str], index: Index, split: str | None) -> tuple[np.ndarray, str]:
+def rows_to_judge(roles: SavedRoles | None, index: Index, split: str | None) -> tuple[np.ndarray, str]:
     """The rows that a model is judged on, and what they are, in words.
 
     Args:
-        roles: the role of each image in the model's run, by its id.
+        roles: of the images in the model's run, if there is one.
         split: as in ``score_model``.
 
     Raises:
         DataError: there is no such split.
     """
     rows, told = np.arange(len(index)), "all images"
-    judged = np.array([row for row, name in enumerate(index.ids) if roles.get(name) == "test"], dtype=np.int64)
-    if split is None and len(judged) and len(judged) == sum(role == "test" for role in roles.values()):
+    judged = rows[:0] if roles is None else roles.rows_of(("test",), index)
+    if split is None and roles is not None and len(judged) and len(judged) == roles.count(("test",)):
         rows, told = judged, "the images that judged in the run"
     elif split is None:
         split = judging_split(index) or "all"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,18 +73,16 @@ def whole_criterion(recipe: Recipe, model: nn.Module, index: Index, rows: np.nda
     return Criterion(loss, recipe.train.l1, model.parameters())
 
 
-def as_taught(recipe: Recipe, targets_NK: np.ndarray) -> np.ndarray:
-    """Targets int8 (N, K) as the recipe's loss has them learned: unknown ones are absent where it takes them."""
-    counts = LabelCounts.of(targets_NK)
+def as_taught(recipe: Recipe, counts: LabelCounts, images: int) -> LabelCounts:
+    """Counts of some images as the recipe's loss has them learned: unknown labels are absent where it takes them."""
     # Which labels are infrequent does not matter here, only that some are where the loss asks for some.
     loss = _loss(recipe.train, counts, np.ones(len(counts.present_K), dtype=bool))
-    return np.maximum(targets_NK, 0) if takes_unknown(loss) else targets_NK
+    return replace(counts, known_K=np.full_like(counts.known_K, images)) if takes_unknown(loss) else counts
 
 
 def label_counts(index: Index, rows: np.ndarray, recipe: Recipe) -> LabelCounts:
     """The counts of some images that train, without their dense targets; see ``Index.targets``."""
-    part = index.subset(rows)
-    present_K, unknown_K, difficult_K = (part.counts(name) for name in ("positives", "unknowns", "difficult"))
+    present_K, unknown_K, difficult_K = (index.counts(name, rows) for name in ("positives", "unknowns", "difficult"))
     if recipe.data.difficult == "positive":
         present_K = present_K + difficult_K
     elif recipe.data.difficult == "unknown":

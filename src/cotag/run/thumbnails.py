@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from cotag.data.images import open_image
 from cotag.errors import ImageError
 from cotag.types.index import Index
@@ -18,13 +21,14 @@ def thumbnails(index: Index) -> Callable[[str], bytes | None]:
 
     It gives None for an id that is not in the index, and for an image that cannot be read.
     """
-    row_of = {name: row for row, name in enumerate(index.ids)}
+    ids = index.table["id"]
 
     def thumbnail(name: str) -> bytes | None:
-        if name not in row_of:
+        row = pc.index(ids, pa.scalar(name, ids.type)).as_py()
+        if row < 0:
             return None
         try:
-            image = open_image(index.image(row_of[name]), cover=(SIDE, SIDE))
+            image = open_image(index.image(row), cover=(SIDE, SIDE))
         except ImageError:
             return None
         image.thumbnail((SIDE, SIDE))

@@ -250,8 +250,7 @@ def _name(recipe: str | os.PathLike[str] | Recipe) -> str:
 def _scores(begun: _Begun, role: str, rows: np.ndarray, logits_NK: np.ndarray) -> Scores:
     index, logits_NK = begun.index, logits_NK.astype(np.float32)
     origin = {"model": str(begun.folder.model), "split": role, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    ids = [index.ids[int(row)] for row in rows]
-    return Scores(ids, logits_NK, index.targets(rows), "logit", index.label_space, origin)
+    return Scores(index.ids_of(rows), logits_NK, index.targets(rows), "logit", index.label_space, origin)
 
 
 def _finish(

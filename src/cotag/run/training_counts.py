@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def training_counts(index: Index, roles: Roles, recipe: Recipe) -> np.ndarray:
     """Images of each label among those that train, and those that choose where they train too; int64 (K,)."""
     rows = [getattr(roles, role) for role in training_roles(recipe)]
-    return index.subset(np.sort(np.concatenate(rows))).counts()
+    return index.counts(rows=np.concatenate(rows))
 
 
 def training_roles(recipe: Recipe) -> tuple[str, ...]:
@@ -35,12 +35,12 @@ def counts_of_run(run: RunFolder, index: Index, space: LabelSpace) -> np.ndarray
         index: of the data, whose labels may stand in another order.
         space: the K labels of the run.
     """
-    roles = run.roles_by_id()
+    roles = run.saved_roles()
     places = space.positions_in(index.label_space)
-    if not roles or not run.recipe.is_file() or (places < 0).any():
+    if roles is None or not run.recipe.is_file() or (places < 0).any():
         return None
     wanted = training_roles(Recipe.load(run.recipe))
-    rows = [row for row, name in enumerate(index.ids) if roles.get(name) in wanted]
-    if not rows or len(rows) < sum(role in wanted for role in roles.values()):
+    rows = roles.rows_of(wanted, index)
+    if not len(rows) or len(rows) < roles.count(wanted):
         return None
-    return index.subset(np.array(rows, dtype=np.int64)).counts()[places]
+    return index.counts(rows=rows)[places]

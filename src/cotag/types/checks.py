@@ -52,7 +52,7 @@ def _check_labels(index: Index) -> None:
     if (counts > 1).any():
         row, label = divmod(int(unique[counts > 1][0]), size)
         raise DataError(
-            f"row {row} ({index.ids[row]}): label {index.label_space.names[label]!r} stands twice, "
+            f"row {row} ({index.ids_of([row])[0]}): label {index.label_space.names[label]!r} stands twice, "
             "or as present and as unknown; name it once"
         )
 

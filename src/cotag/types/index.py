@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,12 +12,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cotag.errors import DataError, FormatError, suggestion
-from cotag.storage import whole_file
+from cotag.errors import DataError, suggestion
 from cotag.types.checks import check_index
-from cotag.types.columns import DIFFICULT, SCHEMA, as_arrow, checked_rows, empty_lists, list_parts
+from cotag.types.columns import (
+    BLOCK,
+    DIFFICULT,
+    SCHEMA,
+    as_arrow,
+    checked_rows,
+    codes_of,
+    empty_lists,
+    gather,
+    integers,
+    list_parts,
+)
+from cotag.types.index_file import SavedFile, as_bytes, read_index, received, reopened, write_index
 from cotag.types.labels import LabelSpace
-from cotag.types.places import Place, place_of, root_of, whole
+from cotag.types.places import Place, place_of, root_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +55,7 @@ class Index:
         root: the folder, or address, that relative image references start from.
         object_space: the categories of ``objects``, where there are any.
         notes: what a reader found worth saying (a label spelled in two ways).
+        file: the file that the columns are mapped from, which other processes then open themselves.
     """
 
     table: pa.Table
@@ -52,6 +63,7 @@ class Index:
     root: Place = field(default_factory=Path)
     object_space: LabelSpace | None = None
     notes: tuple[str, ...] = ()
+    file: SavedFile | None = None
 
     @classmethod
     def build(
@@ -100,13 +112,22 @@ class Index:
 
     @cached_property
     def ids(self) -> list[str]:
-        """The N ids as text."""
+        """The N ids as text; of millions ``ids_of`` some rows takes less memory."""
         found: list[str] = self.table["id"].to_pylist()
+        return found
+
+    def ids_of(self, rows: np.ndarray | Sequence[int]) -> list[str]:
+        """The ids of some rows."""
+        found: list[str] = self.table["id"].take(pa.array(checked_rows(rows, len(self)))).to_pylist()
         return found
 
     def image(self, row: int) -> Place:
         """Where a row's image is: a path, or an address as text; see ``places``."""
-        return place_of(self.root, self.table["image"][row].as_py())
+        return place_of(self.root, self._images[row].as_py())
+
+    @cached_property
+    def _images(self) -> pa.ChunkedArray:
+        return self.table["image"]
 
     def images(self) -> list[Place]:
         """Where all images are."""
@@ -123,7 +144,7 @@ class Index:
                 self._lists[name] = (np.zeros(len(self) + 1, dtype=np.int32), np.zeros(0, dtype=np.int32))
             else:
                 offsets, values = list_parts(self.table[name])
-                self._lists[name] = (offsets, values.to_numpy())
+                self._lists[name] = (offsets, integers(values))
         return self._lists[name]
 
     def targets(self, rows: np.ndarray | None = None, difficult: str = "unknown") -> np.ndarray:
@@ -144,21 +165,53 @@ class Index:
         for name, value in (("unknowns", -1), ("difficult", as_difficult), ("positives", 1)):
             if name not in self.table.column_names or value == 0:
                 continue
-            offsets, labels = self.lists(name)
-            starts, ends = offsets[rows], offsets[rows + 1]
-            lengths = ends - starts
-            places = np.repeat(starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
-            targets[np.repeat(np.arange(len(rows)), lengths), labels[places + np.arange(lengths.sum())]] = value
+            for places, labels in gather(*self.lists(name), rows):
+                targets[places, labels] = value
         return targets
 
-    def counts(self, name: str = "positives") -> np.ndarray:
-        """How many images have each label in a list column; int64 (K,)."""
-        return np.bincount(self.lists(name)[1], minlength=len(self.label_space))
+    def entries(self, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The E labels that some rows have in a list column: (places in ``rows`` int64 (E,), label ids int32 (E,)).
+
+        Raises:
+            DataError: a row does not exist.
+        """
+        rows = checked_rows(rows, len(self))
+        offsets, values = self.lists(name)
+        count = sum(
+            int((offsets[rows[start : start + BLOCK] + 1] - offsets[rows[start : start + BLOCK]]).sum(dtype=np.int64))
+            for start in range(0, len(rows), BLOCK)
+        )
+        places_E, labels_E, filled = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int32), 0
+        for places, labels in gather(offsets, values, rows):
+            places_E[filled : filled + len(places)] = places
+            labels_E[filled : filled + len(places)] = labels
+            filled += len(places)
+        return places_E, labels_E
+
+    def counts(self, name: str = "positives", rows: np.ndarray | None = None) -> np.ndarray:
+        """How many images have each label in a list column; int64 (K,).
+
+        Args:
+            rows: the images; all where not given.
+        """
+        size = len(self.label_space)
+        if rows is None:
+            return np.bincount(self.lists(name)[1], minlength=size)
+        counts_K = np.zeros(size, dtype=np.int64)
+        for _, labels in gather(*self.lists(name), checked_rows(rows, len(self))):
+            counts_K += np.bincount(labels, minlength=size)
+        return counts_K
+
+    @cached_property
+    def _splits(self) -> tuple[np.ndarray, list[str]]:
+        return codes_of(self.table["split"])
 
     def splits(self) -> dict[str, int]:
         """The splits with their number of images, in the order of their first row."""
-        values = self.table["split"].to_pandas()
-        return {str(name): int(values.eq(name).sum()) for name in values.dropna().unique()}
+        codes, names = self._splits
+        counts = np.bincount(codes + 1, minlength=len(names) + 1)[1:]
+        first = {name: int(np.argmax(codes == code)) for code, name in enumerate(names) if counts[code]}
+        return {name: int(counts[names.index(name)]) for name in sorted(first, key=first.__getitem__)}
 
     def rows_of(self, split: str) -> np.ndarray:
         """The row numbers of a split.
@@ -166,7 +219,8 @@ class Index:
         Raises:
             DataError: there is no such split.
         """
-        rows = np.flatnonzero(self.table["split"].to_pandas().eq(split).to_numpy(dtype=bool))
+        codes, names = self._splits
+        rows = np.flatnonzero(codes == names.index(split)) if split in names else codes[:0]
         if not len(rows):
             raise DataError(f"split {split!r} has no images{suggestion(split, self.splits())}")
         return rows
@@ -199,20 +253,7 @@ class Index:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one Arrow file that ``load`` maps into memory."""
-        about = {
-            "cotag_index": 1,
-            "label_space": self.label_space.to_json(),
-            "object_space": self.object_space.to_json() if self.object_space else None,
-            "root": whole(self.root),
-            "notes": list(self.notes),
-        }
-        table = self.table.combine_chunks().unify_dictionaries().replace_schema_metadata({"cotag": json.dumps(about)})
-        with (
-            whole_file(path) as temporary,
-            pa.OSFile(str(temporary), "wb") as sink,
-            pa.ipc.new_file(sink, table.schema) as writer,
-        ):
-            writer.write_table(table, max_chunksize=max(1, len(self)))
+        write_index(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Index:
@@ -221,22 +262,11 @@ class Index:
         Raises:
             FormatError: the file is not an index.
         """
-        try:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            about = json.loads((table.schema.metadata or {}).get(b"cotag", b"{}"))
-            if "cotag_index" not in about:
-                raise FormatError(f"{path}: is an Arrow file of something else; give one that Index.save wrote")
-        except FileNotFoundError:
-            raise FormatError(f"{path}: there is no such file; give the path of a saved index") from None
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise FormatError(
-                f"{path}: is not a saved index ({str(error).splitlines()[0]}); give one that Index.save wrote"
-            ) from error
-        objects = about["object_space"]
-        return cls(
-            table,
-            LabelSpace.from_json(about["label_space"]),
-            root_of(about["root"]),
-            LabelSpace.from_json(objects) if objects else None,
-            tuple(about["notes"]),
-        )
+        return cls(*read_index(path), file=SavedFile.of(path))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: the file, where there is one that did not change; else the columns."""
+        if self.file is not None and self.file.is_unchanged():
+            return reopened, (type(self), self.file)
+        parts = (self.label_space, self.root, self.object_space, self.notes)
+        return received, (type(self), as_bytes(self.table), parts)

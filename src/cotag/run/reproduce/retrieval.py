@@ -68,7 +68,7 @@ def retrieval(
     run = RunFolder.of_model(model)
     tagger, _ = load_tagger(model_folder(model))
     index = read(data, **(options or {}))
-    roles = run.roles_by_id()
+    roles = run.saved_roles()
     queries, told = rows_to_judge(roles, index, split)
     searched = _searched(index, queries, gallery)
     rows = np.union1d(queries, searched)
@@ -80,7 +80,7 @@ def retrieval(
         name: relevance(rows_Qk, targets_NK[queries], targets_NK[searched], own_Q) for name, rows_Qk in found.items()
     }
     alone = int((judged[PLAIN].relevant_Q == 0).sum())
-    trained = sum(roles.get(index.ids[row]) in ("train", "choose") for row in searched)
+    trained = 0 if roles is None else len(np.intersect1d(searched, roles.rows_of(("train", "choose"), index)))
     lines = [
         f"Queries: {told}, {len(queries):,} images"
         + (f"; {alone:,} share no label with any image searched and are left out." if alone else "."),

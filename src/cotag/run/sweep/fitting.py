@@ -34,6 +34,7 @@ from cotag.run.sweep.roles import trial_roles
 from cotag.run.views import features_of, views_of
 from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.head_fit import CachedHead, Chosen, Judge, Part, require_solvable
+from cotag.training.label_counts import LabelCounts
 from cotag.training.loop_settings import choosing_value
 from cotag.training.processes import this_process
 from cotag.training.together import Fit, fit_together, together_key
@@ -224,7 +225,8 @@ class Trials:
             task.advance(len(group), seconds=f"{seconds:.2f}")
 
         for ready in group:
-            start_at_base_rate(ready.head, as_taught(ready.recipe, ready.parts["train"].targets_NK))
+            targets_NK = ready.parts["train"].targets_NK
+            start_at_base_rate(ready.head, as_taught(ready.recipe, LabelCounts.of(targets_NK), len(targets_NK)))
         crew.give(work, keep)
 
     def _alone(self, trial: Trial, ready: _Ready | None) -> None:
@@ -268,7 +270,7 @@ class Trials:
         self.folder.keep(trial, record, scores, own)
 
     def _scores(self, trial: Trial, role: str, rows: np.ndarray, logits_NK: np.ndarray) -> Scores:
-        ids = [self.index.ids[int(row)] for row in rows]
+        ids = self.index.ids_of(rows)
         origin = {"setting": trial.setting.name, "seed": trial.seed, "split": role}
         targets_NK = self.index.targets(rows)
         return Scores(ids, logits_NK.astype(np.float32), targets_NK, "logit", self.index.label_space, origin)
