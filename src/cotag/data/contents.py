@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from cotag.data.parquet_cells import read_cell
 from cotag.data.remote import read_address
 from cotag.data.tar_shards import read_member
 from cotag.errors import ImageError
@@ -26,7 +27,7 @@ def read_image(place: str | os.PathLike[str], where: str) -> bytes:
     """
     part = split_part(place)
     if part is not None:
-        data = read_member(part[1], part[2], where)
+        data = (read_member if part[0] == "tar" else read_cell)(part[1], part[2], where)
     elif is_address(place):
         data = read_address(os.fspath(place), where)
     else:

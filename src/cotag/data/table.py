@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 
 from cotag.data.assembly import assemble, label_lists, space_of
 from cotag.data.references import images_root, inside
-from cotag.data.sources import SPLITS, PathLike, Source, choice, names_of, require_file, short
-from cotag.data.table_cells import column_labels, list_labels
-from cotag.data.table_file import open_table
+from cotag.data.sources import SPLITS, PathLike, Source, choice, names_of, short
+from cotag.data.table_cells import Found, column_labels, list_labels
+from cotag.data.table_file import Opened, open_tables
 from cotag.errors import DataError, SettingError, suggestion
 from cotag.types.index import Index
+from cotag.types.labels import LabelSpace
 from cotag.types.places import Place
 
 ORDERS = ("name", "seen")
@@ -31,6 +32,7 @@ class _Columns:
     listed: str | None
     labels: list[str]
     split: str | None
+    id: str | None
 
 
 def read_table(
@@ -43,6 +45,7 @@ def read_table(
     split: str | None = None,
     splits: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
+    id: str | None = None,
     order: str = "name",
     images: PathLike | None = None,
     missing: str = "stop",
@@ -54,13 +57,17 @@ def read_table(
     with 1 for present, 0 for absent and an empty cell for unknown. Spaces around names do not count.
 
     Args:
-        path: a CSV file in UTF-8 with a header and commas, or a Parquet file.
-        image: the column of image references; they are the ids.
+        path: a CSV file in UTF-8 with a header and commas, a Parquet file, or a pattern of Parquet files, in which
+            ``{00..12}`` stands for these numbers.
+        image: the column of image references, or in Parquet of the pictures themselves: bytes, or structs with a
+            field ``bytes``.
         labels: the column of label lists; where not given, ``labels`` if there is one.
         separator: what stands between the labels of a list.
         split: the column of split names; where not given, ``split`` if there is one. An empty cell is no split.
+            Of several files without one, it is their folder or the beginning of their names, where that is a split.
         splits: further split names that are allowed beside ``train``, ``val``, ``test`` and ``trainval``.
         ignore: columns that are no labels.
+        id: the column of ids; where not given, the references are.
         order: order of the labels: ``name`` (alphabetical) or ``seen`` (as they come in the file).
         images: the folder that references start from; where not given, the table's folder.
         missing: rows whose image is not there: ``stop``, ``skip`` (left out, noted) or ``keep``.
@@ -73,43 +80,71 @@ def read_table(
     choice("order", order, ORDERS)
     if not separator:
         raise SettingError("separator is empty; give the text between two labels, such as separator=;")
-    path = require_file(path)
-    table, source = open_table(path)
-    columns = _columns(table.column_names, path, image, labels, split, names_of(ignore))
-    root = images_root(images) if images is not None else path.parent
-    references = _references(table[columns.image], root, source)
-    notes: list[str] = []
+    allowed = {*SPLITS, *names_of(splits)}
+    opened = open_tables(path, image, allowed)
+    columns = _columns(opened, (image, labels, split, id), names_of(ignore))
+    return _index_of(opened, columns, separator, allowed, order, images, missing)
+
+
+def _index_of(
+    opened: Opened,
+    columns: _Columns,
+    separator: str,
+    allowed: set[str],
+    order: str,
+    images: PathLike | None,
+    missing: str,
+) -> Index:
+    table, source = opened.table, opened.source
+    if opened.pictures and images is not None:
+        raise SettingError(f"images = {images}: column {columns.image!r} holds the pictures themselves; leave it out")
+    root = images_root(images) if images is not None else opened.root
+    built: dict[str, Any] = {
+        "image": table[columns.image].to_pylist()
+        if opened.pictures
+        else _references(table[columns.image], root, source)
+    }
+    notes = list(opened.notes)
     if columns.listed is not None:
         found = list_labels(table[columns.listed], columns.listed, separator, source, notes)
     else:
         found = column_labels(table, columns.labels, source)
-    place = np.arange(len(found.names)) if order == "seen" else np.argsort(np.argsort(np.array(found.names, object)))
-    names = [found.names[number] for number in np.argsort(place)]
-    space = space_of(path, names)
-    built: dict[str, Any] = {"image": references}
-    for name, (rows, seen) in (("positives", found.positives), ("unknowns", found.unknowns)):
-        built[name] = label_lists(rows, place[seen], len(references), len(space))
+    space, label_columns = _labels(found, order, source.file, len(table))
+    built.update(label_columns)
     if columns.split is not None:
-        built["split"] = _splits(table[columns.split], columns.split, {*SPLITS, *names_of(splits)}, source)
+        built["split"] = _splits(table[columns.split], columns.split, allowed, source)
+    elif any(opened.splits):
+        built["split"] = opened.splits
+    if columns.id is not None:
+        built["id"] = _as_text(table[columns.id], source)
     return assemble(built, space, source, root, missing=missing, notes=notes)
 
 
-def _columns(
-    names: list[str], path: Path, image: str, labels: str | None, split: str | None, ignore: list[str]
-) -> _Columns:
-    """Say which column is what, or refuse."""
-    for option, name in (("image", image), ("labels", labels), ("split", split), *(("ignore", one) for one in ignore)):
+def _labels(found: Found, order: str, path: Path, count: int) -> tuple[LabelSpace, dict[str, pa.Array]]:
+    """The labels in their order, and the columns that hold them."""
+    place = np.arange(len(found.names)) if order == "seen" else np.argsort(np.argsort(np.array(found.names, object)))
+    space = space_of(path, [found.names[number] for number in np.argsort(place)])
+    parts = {"positives": found.positives, "unknowns": found.unknowns}
+    return space, {name: label_lists(rows, place[seen], count, len(space)) for name, (rows, seen) in parts.items()}
+
+
+def _columns(opened: Opened, given: tuple[str, str | None, str | None, str | None], ignore: list[str]) -> _Columns:
+    """Say which column is what, or refuse; given are the options image, labels, split and id."""
+    names, path = opened.table.column_names, opened.source.file
+    image, labels, split, own = given
+    options = zip(("image", "labels", "split", "id"), given, strict=True)
+    for option, name in (*options, *(("ignore", one) for one in ignore)):
         if name is not None and name not in names:
             raise DataError(f"{path}: has no column {name!r}; read with {option}=COLUMN{suggestion(name, names)}")
     listed = labels if labels is not None else ("labels" if "labels" in names else None)
     parted = split if split is not None else ("split" if "split" in names else None)
-    rest = [name for name in names if name not in {image, parted, *ignore}]
+    rest = [name for name in names if name not in {image, parted, own, *ignore}]
     if listed is None and not rest:
         raise DataError(f"{path}: has no label columns; expected a column 'labels' or one for each label")
     for name in rest if listed is None else []:
         if not name.strip():
             raise DataError(f"{path}: column {names.index(name) + 1} has no name; name it after its label or remove it")
-    return _Columns(image, listed, rest, parted)
+    return _Columns(image, listed, rest, parted, own)
 
 
 def _references(column: pa.ChunkedArray, root: Place, source: Source) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
 import os
 import re
@@ -18,6 +17,7 @@ import numpy as np
 from cotag.data.assembly import assemble, label_lists, space_of
 from cotag.data.images import IMAGE_SUFFIXES
 from cotag.data.sample_labels import LabelReader, Labels
+from cotag.data.shard_names import below, common_folder, files_of, numbered, split_of
 from cotag.data.sources import SPLITS, PathLike, Source, choice, names_of
 from cotag.data.tar_shards import Member, Walk, keep_table, member_bytes, shard_stamp
 from cotag.errors import DataError, FormatError, listing
@@ -26,7 +26,6 @@ from cotag.types.places import Place, is_address, root_of
 
 INCOMPLETE = ("stop", "skip")
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 @dataclass
@@ -119,7 +118,7 @@ def shards_of(path: PathLike) -> tuple[Place, list[Place]]:
         DataError: there are none.
     """
     text = os.fspath(path)
-    given = list(_numbered(text))
+    given = list(numbered(text))
     if not Path(text).is_dir() and any(not one.endswith((".tar", "*")) for one in given):
         raise DataError(
             f"{text}: is no name of a shard; give a folder, or files that end in .tar and are not compressed"
@@ -133,42 +132,11 @@ def shards_of(path: PathLike) -> tuple[Place, list[Place]]:
         found = sorted(one for one in Path(text).rglob("*.tar") if one.is_file())
         root_path = Path(text)
     else:
-        found = [shard for one in given for shard in _matching(one)]
-        parents = {one.parent for one in found}
-        root_path = min(parents) if len(parents) == 1 else Path(os.path.commonpath([one.absolute() for one in parents]))
+        found = files_of(text, "a tar file, a folder of them")
+        root_path = common_folder(found)
     if not found:
         raise DataError(f"{text}: holds no tar file; give the folder of the shards, or a pattern such as train-*.tar")
     return root_path, list(found)
-
-
-def _matching(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    if path.is_file():
-        return [path]
-    found = sorted(path.parent.glob(path.name)) if glob.has_magic(path.name) and path.parent.is_dir() else []
-    if not found:
-        raise DataError(f"{pattern}: there is no such file; give a tar file, a folder of them, or a pattern")
-    return found
-
-
-def _numbered(text: str) -> Iterator[str]:
-    """A pattern with each of its ranges of numbers written out."""
-    match = _RANGE.search(text)
-    if match is None:
-        yield text
-        return
-    first, last = match.groups()
-    for number in range(int(first), int(last) + 1):
-        yield from _numbered(f"{text[: match.start()]}{number:0{len(first)}d}{text[match.end() :]}")
-
-
-def split_of(shard: Place, allowed: set[str]) -> str | None:
-    """The split that a shard's folder or the beginning of its name is, if one of the allowed."""
-    *_, folder, name = ["", "", *os.fspath(shard).split("/")]
-    if folder in allowed:
-        return folder
-    first = re.split(r"[-_.]", name, maxsplit=1)[0]
-    return first if first in allowed else None
 
 
 def _collect(
@@ -219,10 +187,10 @@ def _is_picture(ending: str, image: str | None) -> bool:
 
 
 def _relative(shard: Place, root: Place) -> str:
-    if isinstance(shard, str):
-        reference = shard.removeprefix(f"{root}/")
-        return unquote(reference) if shard.startswith("http") and reference != shard else reference
-    return Path(os.path.relpath(shard, os.fspath(root))).as_posix()
+    if isinstance(shard, Path):
+        return below(shard, root)
+    reference = shard.removeprefix(f"{root}/")
+    return unquote(reference) if shard.startswith("http") and reference != shard else reference
 
 
 def _require_once(members: list[Member], shard: Place) -> None:
