@@ -17,11 +17,13 @@ CotagError                  whatever Cotag raises on purpose; its message is one
 └── MissingExtra            an optional part is not installed
 
 CotagWarning                what a caller should hear of, without stopping
+Terminated                  SIGTERM asked the process to end; no error, so no ``except Exception`` takes it for one
 """
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -87,6 +89,13 @@ class MissingExtra(CotagError):
 
 class CotagWarning(UserWarning):
     """What a caller should hear of, without stopping."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM asked the process to end; uncaught it ends with the exit code that a shell gives to that, 143."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + int(signal.SIGTERM))
 
 
 def suggestion(name: object, allowed: Iterable[object]) -> str:

@@ -128,6 +128,9 @@ class TrainSettings(Settings):
     warmup_epochs: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     ema: float | None = Field(None, ge=0, lt=1, description="decay of the weights' average, which is then kept")
+    checkpoint_minutes: float | None = Field(
+        10.0, gt=0, allow_inf_nan=False, description="end to end: written so often; null: at the end of epochs only"
+    )
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without a better choice")
     choose_by: Literal["mAP", "loss"] = "mAP"
     refit: bool = Field(True, description="on features: fit once more with the images that chose, then judge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,8 @@ from typing import Any
 
 from cotag.errors import OutputExists, StorageError
 
+# Its lines are those of sha256sum, which can check them too.
+SEAL = "sha256sums"
 _LEFTOVER = re.compile(r"\.(.+)\.\d+-[0-9a-f]{8}\.(part|old)")
 
 
@@ -41,10 +44,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_folder(path: str | os.PathLike[str], before: Path | None = None) -> Iterator[Path]:
     """Like ``whole_file`` for a folder: filled under a temporary name, then renamed.
 
     A folder that already lies at ``path`` is replaced only after the new one is complete.
+
+    Args:
+        before: beside ``path``; what the folder that lies there becomes. Without it that folder is removed.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
@@ -52,7 +58,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
-            _exchange(temporary, path)
+            _exchange(temporary, path, before)
         else:
             temporary.replace(path)
     except OSError as error:
@@ -73,16 +79,57 @@ def _refusal(path: Path, error: OSError) -> StorageError:
     return StorageError(f"{path}: could not be written ({reason}); free space or {other}")
 
 
-def _exchange(new: Path, path: Path) -> None:
-    """Put ``new`` in the place of ``path``, or leave ``path`` as it was."""
-    old = new.with_suffix(".old")
-    path.replace(old)
+def _exchange(new: Path, path: Path, before: Path | None) -> None:
+    """Put ``new`` in the place of ``path``, which becomes ``before`` or goes; or leave all as it was."""
+    gone = new.with_suffix(".old")
+    moves = [(path, gone if before is None else before), (new, path)]
+    if before is not None and before.exists():
+        gone = gone.with_name(gone.name.replace(path.name, before.name, 1))
+        moves.insert(0, (before, gone))
     try:
-        new.replace(path)
+        for source, target in moves:
+            source.replace(target)
     except BaseException:
-        old.replace(path)
+        # An interruption may come before or after the move that it hits.
+        for source, target in reversed(moves):
+            if target.exists() and not source.exists():
+                target.replace(source)
         raise
-    _remove(old)
+    _remove(gone)
+
+
+def seal(folder: Path) -> None:
+    """Write down the SHA-256 of every file of a folder, once all of them are on the disk."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / SEAL:
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
+                found = hashlib.file_digest(handle, "sha256").hexdigest()
+            lines.append(f"{found}  {path.relative_to(folder).as_posix()}\n")
+    write_text(folder / SEAL, "".join(lines))
+
+
+def require_sealed(folder: Path) -> None:
+    """Refuse a folder whose files are not to the bit those that ``seal`` saw.
+
+    Raises:
+        StorageError: a file was cut, altered or lost, or the folder was not sealed.
+    """
+    try:
+        lines = [line.partition("  ") for line in (folder / SEAL).read_text("utf-8").splitlines()]
+    except (OSError, ValueError):
+        raise StorageError(f"{folder}: is damaged ({SEAL} cannot be read)") from None
+    if not lines:
+        raise StorageError(f"{folder}: is damaged ({SEAL} is empty)")
+    for wanted, _, name in lines:
+        try:
+            with (folder / name).open("rb") as handle:
+                found = hashlib.file_digest(handle, "sha256").hexdigest()
+        except OSError as error:
+            raise StorageError(f"{folder}: is damaged ({name}: {error.strerror})") from None
+        if found != wanted:
+            raise StorageError(f"{folder}: is damaged ({name} is not what was written)")
 
 
 def clear_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -63,11 +63,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[int]]]:
     def watch(kind: str, of: type[Any], trains: Callable[[Any], bool]) -> None:
         epoch = of.epoch
 
-        def noted(self: Any, number: int) -> Iterator[Batch]:
+        def noted(self: Any, number: int, start: int = 0) -> Iterator[Batch]:
             rows: list[int] = []
             if trains(self):
                 found[kind].append(rows)
-            for batch in epoch(self, number):
+            for batch in epoch(self, number, start):
                 rows += batch.rows_B.tolist()
                 yield batch
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 from cotag.errors import CotagError, LabelSpaceError, NonFiniteLoss, ResumeError, SettingError
 from cotag.run.train import train
+from cotag.storage import seal
 from cotag.training.checkpoint import Checkpoints
 from cotag.types.progress import Silent
 from cotag.types.scores import Scores
@@ -147,7 +148,7 @@ def test_a_run_that_finished_no_epoch_begins_again(
     stopped(pictures, tmp_path / "run", monkeypatch, 0, KeyboardInterrupt(), "train.epochs=2")
     news = Said()
     train(pictures, resume=tmp_path / "run", progress=news)
-    assert any("no epoch was finished" in line for line in news.lines)
+    assert any("holds no checkpoint yet; begins at the first epoch" in line for line in news.lines)
     assert_same(whole, tmp_path / "run")
 
 
@@ -213,6 +214,7 @@ def test_a_checkpoint_of_another_label_space_is_refused(begun: Path, pictures: P
         (tmp_path / name).write_bytes(content)
     path = tmp_path / "checkpoints" / "last" / "state.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "label_hash": "0" * 16}))
+    seal(path.parent)
     with pytest.raises(LabelSpaceError, match="0000000000000000"):
         train(pictures, resume=tmp_path)
 

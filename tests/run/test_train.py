@@ -28,8 +28,12 @@ ALWAYS = {
     *("scores/choose.parquet", "scores/test.parquet", "model/settings.json", "model/weights.safetensors"),
 }
 CHECKPOINTS = {
-    *("checkpoints/best/model.safetensors", "checkpoints/last/model.safetensors"),
-    *("checkpoints/last/optimizer.pt", "checkpoints/last/state.json"),
+    *("checkpoints/best/model.safetensors", "checkpoints/best/sha256sums"),
+    *(
+        f"checkpoints/{folder}/{name}"
+        for folder in ("last", "before")
+        for name in ("model.safetensors", "optimizer.pt", "state.json", "sha256sums")
+    ),
 }
 ADAMW = ["train.optimizer=adamw", "train.epochs=3", "train.batch_size=16", "train.learning_rate=0.01"]
 END_TO_END = ["train.epochs=2", "train.batch_size=16", "train.warmup_epochs=0"]

@@ -44,7 +44,7 @@ class Noise:
     def __len__(self) -> int:
         return 4
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         random = np.random.default_rng(number)
         for place in range(4):
             if number == self.stop and place == 2:

@@ -184,8 +184,8 @@ class StopsIn:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        for place, batch in enumerate(self.batches.epoch(number)):
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for place, batch in enumerate(self.batches.epoch(number, start)):
             if number == self.last and place == 1:
                 raise Stopped
             yield batch
@@ -231,7 +231,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     name = Path("last") / "model.safetensors"
     assert (parts.folder / name).read_bytes() == (whole.folder / name).read_bytes()
     first, second = (torch.load(c.folder / "last" / "optimizer.pt", weights_only=True) for c in (whole, parts))
-    assert torch.equal(first["random"]["cpu"], second["random"]["cpu"])
+    assert torch.equal(*(one["processes"][0]["random"]["cpu"] for one in (first, second)))
     momenta = [[entry["momentum_buffer"] for entry in o["optimizer"]["state"].values()] for o in (first, second)]
     assert all(torch.equal(one, other) for one, other in zip(*momenta, strict=True))
     lines = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()
@@ -405,7 +405,7 @@ def test_no_images_to_train_on() -> None:
         def __len__(self) -> int:
             return 1
 
-        def epoch(self, number: int) -> Iterator[Batch]:
+        def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
             return iter(())
 
     with pytest.raises(TrainingError, match="no image could be read for training"):

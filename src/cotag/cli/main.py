@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -24,7 +29,7 @@ from cotag.cli import (
     train,
 )
 from cotag.data.workers import death_of
-from cotag.errors import CotagError, CotagWarning
+from cotag.errors import CotagError, CotagWarning, Terminated
 
 app = typer.Typer(
     name="cotag",
@@ -81,7 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
     # What a reader warns of is printed with its other notes.
     warnings.simplefilter("ignore", CotagWarning)
     try:
-        app(given, prog_name="cotag")
+        with _terminable():
+            app(given, prog_name="cotag")
     except CotagError as error:
         if debug:
             raise
@@ -98,10 +104,31 @@ def main(arguments: list[str] | None = None) -> None:
         if debug or said is None:
             raise
         sys.exit(f"cotag: {said}")
+    except Terminated:
+        print("cotag: terminated; what was finished is kept", file=sys.stderr)
+        raise
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             print("cotag: interrupted; what was finished is kept", file=sys.stderr)
         raise
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within the block SIGTERM raises ``Terminated``, as Ctrl-C raises KeyboardInterrupt; nothing is half-written."""
+    usual = threading.current_thread() is threading.main_thread()
+    usual = usual and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if usual:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if usual:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _leave_quietly() -> None:

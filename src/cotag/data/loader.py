@@ -18,7 +18,7 @@ from cotag.data.images import location
 from cotag.data.mixtures import Mixture
 from cotag.data.sampling import EpochPlan
 from cotag.data.transforms import Preprocessing
-from cotag.data.workers import surviving, worker_count
+from cotag.data.workers import stay_for_main, surviving, worker_count
 from cotag.errors import ImageError, SettingError, suggestion
 from cotag.types.batch import Batch
 from cotag.types.index import Index
@@ -150,6 +150,10 @@ class BatchOrder:
             together in one step, ``batch_size`` times ``processes`` rows. All take the same number of steps; where
             the last one has fewer rows than processes, rows are repeated.
         plan: how often an epoch takes each of the rows, in random order; each once where not given.
+
+    Attributes:
+        epoch: the number of the epoch to go through.
+        start: the place of the first batch, from 0; those before it are left out.
     """
 
     def __init__(
@@ -168,13 +172,13 @@ class BatchOrder:
         self.seed = seed
         self.rank, self.processes = rank, processes
         self.plan = plan
-        self.epoch = 0
+        self.epoch = self.start = 0
 
     def __iter__(self) -> Iterator[list[Place]]:
         rows, repetitions = self._order()
         together = self.batch_size * self.processes
-        for start in range(0, len(rows), together):
-            places = np.arange(start, min(start + together, len(rows)))
+        for first in range(self.start * together, len(rows), together):
+            places = np.arange(first, min(first + together, len(rows)))
             # A process without a batch would leave the others waiting for its gradient.
             places = places if len(places) >= self.processes else np.resize(places, self.processes)
             yield [(self.epoch, int(rows[at]), int(repetitions[at])) for at in places[self.rank :: self.processes]]
@@ -248,21 +252,26 @@ class Loader:
             pin_memory=torch.cuda.is_available(),
             persistent_workers=count > 0,
             prefetch_factor=4 if count else None,
+            worker_init_fn=stay_for_main if count else None,
         )
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch; images are uint8 (B, 3, H, W), in memory channels last."""
-        self.order.epoch = number
-        for place, (images, rows, failures) in enumerate(surviving(self._loader)):
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch; images are uint8 (B, 3, H, W), in memory channels last.
+
+        Args:
+            start: the place of the first batch; nothing of those before it is decoded.
+        """
+        self.order.epoch, self.order.start = number, start
+        for place, (images, rows, failures) in enumerate(surviving(self._loader), start):
             if failures:
                 self._note(failures)
             if not len(rows):
                 continue
             targets = torch.from_numpy(self.images.index.targets(rows.numpy(), self.difficult))
-            batch = Batch(images, (targets == 1).float(), targets >= 0, rows)
+            batch = Batch(images, (targets == 1).float(), targets >= 0, rows, place=place)
             yield batch if self.mixture is None else self.mixture(batch, self.order.random(place))
 
     def __iter__(self) -> Iterator[Batch]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 from cotag.errors import WorkerError
 
 Item = TypeVar("Item")
-
+ASKS_TO_END = (signal.SIGINT, signal.SIGTERM)
 
 KILLED = (
     "a process that decodes pictures was killed, most often by the system for want of memory ({}); set data.workers "
@@ -32,7 +35,9 @@ def surviving(batches: Iterable[Item]) -> Iterator[Item]:
         WorkerError: a worker was killed, or left.
     """
     try:
-        yield from batches
+        with _held_back():
+            started = iter(batches)
+        yield from started
     except (EOFError, ConnectionError, FileNotFoundError) as error:
         # What a worker left in the queue is fetched from it over a socket: there is none any more. What was raised
         # within a worker comes with its traceback as text.
@@ -60,3 +65,32 @@ def death_of(error: BaseException) -> str | None:
             "data.workers=0 or a smaller train.batch_size"
         )
     return KILLED.format(told.partition(".")[0])
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Processes that start within the block get signals only after ``stay_for_main``."""
+    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover - Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKS_TO_END)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stay_for_main(worker: int) -> None:
+    """Let a worker outlive a signal that was sent to the whole group of processes: the main process ends it.
+
+    The main process would otherwise hear of its workers' death before it has written its checkpoint. It asks workers
+    to end in another way, and by SIGTERM, twice, only where they do not.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave_next_time)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKS_TO_END)
+
+
+def _leave_next_time(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -18,8 +18,8 @@ LOOP_SETTINGS = (
     *("batch_size", "learning_rate", "optimizer_args", "schedule", "schedule_args"),
     *("warmup_epochs", "clip_norm", "patience", "ema", "l1"),
 )
-# For pictures alone: a head on features is small, and its arithmetic is quick as it is.
-WHOLE_SETTINGS = ("accumulate", "precision", "compile", "recompute")
+# For pictures alone: a head on features is small and trained in seconds, its arithmetic is quick as it is.
+WHOLE_SETTINGS = ("accumulate", "precision", "compile", "recompute", "checkpoint_minutes")
 BACKBONE_SETTINGS = ("backbone_rate", "layer_decay", "freeze", "norm_statistics")
 # Which settings the kinds of a graph use.
 GRAPH_USES = {

@@ -204,7 +204,7 @@ def fit_end_to_end(
         SCHEDULES.build(given.schedule, **given.schedule_args),
         _loop(recipe, stop_after),
         evaluate,
-        Checkpoints(folder.checkpoints),
+        Checkpoints(folder.checkpoints, given.checkpoint_minutes),
         lambda row: str(index.image(row)),
     )
     with recomputing(tagger.backbone) if given.recompute else nullcontext():

@@ -59,8 +59,8 @@ class RunFolder:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether an epoch was finished that training can go on from."""
-        return (self.checkpoints / "last").is_dir()
+        """Whether there is a checkpoint that training can go on from."""
+        return any((self.checkpoints / name).is_dir() for name in ("last", "before"))
 
     def scores(self, role: str) -> Path:
         """The Scores of a role's images."""

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list, set_seed
 
 from cotag.data.read import read
 from cotag.data.splits import Roles, assign_roles
-from cotag.errors import CotagError, ResumeError, SettingError
+from cotag.errors import CotagError, ResumeError, SettingError, Terminated
 from cotag.evaluation.metrics import Report, evaluate
 from cotag.evaluation.report import write_report
 from cotag.evaluation.uncertainty import Interval, bootstrap_intervals, takes_seconds
@@ -37,7 +37,7 @@ from cotag.run.sections import run_sections
 from cotag.run.training_counts import training_counts
 from cotag.storage import clear_leftovers, write_json
 from cotag.training.processes import this_process
-from cotag.training.trainer import write_history
+from cotag.training.safekeeping import write_history
 from cotag.types.index import Index
 from cotag.types.progress import Progress, Silent
 from cotag.types.scores import Scores
@@ -105,7 +105,7 @@ def train(
     begun = replace(begun, recipe=with_numbers(begun.recipe, begun.index, begun.roles, progress))
     settings, index, roles, folder = begun.recipe, begun.index, begun.roles, begun.folder
     if resume is not None and settings.train.mode == "end_to_end" and not folder.has_checkpoint:
-        progress.say(f"{folder.folder}: no epoch was finished; begins at the first")
+        progress.say(f"{folder.folder}: holds no checkpoint yet; begins at the first epoch")
     about_balance = balance_report(settings, index, roles, progress)
     set_seed(settings.train.seed)
     knowledge = label_knowledge(settings, index, roles.train, progress)
@@ -123,7 +123,7 @@ def train(
     try:
         fitted = fit(tagger, index, roles, settings, folder, progress, folder.has_checkpoint, begun.stop_after)
         report, intervals, sections = _finish(tagger, begun, fitted, [*about_balance, *knowledge.sections], progress)
-    except (CotagError, KeyboardInterrupt) as error:
+    except (CotagError, KeyboardInterrupt, Terminated) as error:
         if not isinstance(error, SettingError):
             progress.say(f"what was finished is kept; to go on give --resume {folder.folder}")
         raise

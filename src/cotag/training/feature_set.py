@@ -92,10 +92,10 @@ class FeatureBatches:
     def __len__(self) -> int:
         return len(self.order)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch."""
-        self.order.epoch = number
-        for places in self.order:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from the one at place ``start``."""
+        self.order.epoch, self.order.start = number, start
+        for place, places in enumerate(self.order, start):
             numbers = np.array([row for _, row, _ in places])
             views = number + np.array([repetition for _, _, repetition in places])
             targets = torch.from_numpy(self.targets_NK[numbers])
@@ -104,6 +104,7 @@ class FeatureBatches:
                 (targets == 1).float(),
                 targets >= 0,
                 torch.from_numpy(self.part.rows[numbers]),
+                place=place,
             )
 
     def __iter__(self) -> Iterator[Batch]:

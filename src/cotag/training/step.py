@@ -65,10 +65,10 @@ class Steps:
         """The learning rate of the last group, the head's."""
         return float(self.optimizer.param_groups[-1]["lr"])
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Make model and losses ready for an epoch, from 1."""
+    def begin_epoch(self, epoch: int, skipped: int = 0) -> None:
+        """Make model and losses ready for an epoch, from 1, of which so many steps were skipped already."""
         self.model.train()
-        self.skipped = 0
+        self.skipped = skipped
         self.criterion.begin_epoch(epoch)
 
     def set_rate(self, number: int, length: int) -> None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import nn
 
-from cotag.errors import NonFiniteLoss, ResumeError, TrainingError, listing
-from cotag.storage import write_text
+from cotag.errors import NonFiniteLoss, TrainingError, listing
 from cotag.training.accumulation import grouped, steps_of
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
+from cotag.training.interruption import Interruption
 from cotag.training.loop_settings import LoopSettings, choosing_value
 from cotag.training.running_loss import RunningLoss
+from cotag.training.safekeeping import Safekeeping
 from cotag.training.schedules import Schedule
 from cotag.training.step import Steps
 from cotag.training.timing import Timed
@@ -29,11 +28,12 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
 class EpochSource(Protocol):
-    """Gives the batches of an epoch by its number."""
+    """Gives the batches of an epoch by its number; ``skipped``, if it has that, is what it could not read."""
 
     def __len__(self) -> int: ...
 
-    def epoch(self, number: int) -> Iterator[Batch]: ...
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Those from the one at place ``start`` on, each with its place where places may be left out."""
 
 
 class Trainer:
@@ -74,43 +74,55 @@ class Trainer:
             label_hash: of the label space, kept in the checkpoints.
             resume: go on from the last checkpoint.
 
+        SIGTERM and Ctrl-C are obeyed after the step at which they come, once a checkpoint is written.
+
         Raises:
             NonFiniteLoss: the loss became infinite or NaN; the last checkpoint is kept.
             ResumeError, LabelSpaceError: there is nothing to resume from, or it is of other labels.
+            Terminated, KeyboardInterrupt: a signal asked for it.
         """
-        plain = self.steps.plain
-        if resume:
-            if self.checkpoints is None:
-                raise ResumeError("this training keeps no checkpoints; train without resume")
-            state = self.checkpoints.load_last(
-                plain, self.steps.optimizer, label_hash, self.steps.average, self.steps.criterion
-            )
-            progress.say(f"resumed after epoch {state.epoch} of {self.settings.last}")
-        else:
-            state = TrainingState(label_hash)
-            self._judge(state, 0, {}, progress)
         length = steps_of(len(batches), self.settings.step.accumulate)
-        with progress.task("training", self.settings.last * length) as task:
-            task.advance(state.epoch * length)
-            for epoch in range(state.epoch + 1, self.settings.last + 1):
-                if self.settings.patience and state.epoch - state.best_epoch >= self.settings.patience:
-                    progress.say(f"stopped early: no better epoch since {state.best_epoch}")
-                    break
-                row = self._epoch(batches, epoch, length, task)
-                self._judge(state, epoch, row, progress)
-        self._load_best(plain)
+        with Interruption() as interruption:
+            skipped = getattr(batches, "skipped", None)
+            self._keeping = Safekeeping(self.steps, self.checkpoints, interruption, skipped)
+            state = self._begun(length, label_hash, progress, resume)
+            with progress.task("training", self.settings.last * length) as task:
+                task.advance(state.epoch * length + state.unfinished.step)
+                while state.epoch < self.settings.last:
+                    if self.settings.patience and state.epoch - state.best_epoch >= self.settings.patience:
+                        progress.say(f"stopped early: no better epoch since {state.best_epoch}")
+                        break
+                    row = self._epoch(batches, state, length, task)
+                    state.end_epoch()
+                    self._judge(state, row, progress)
+        self._load_best(self.steps.plain)
         return state
 
-    def _epoch(self, batches: EpochSource, epoch: int, length: int, task: Task) -> dict[str, float]:
-        """One pass of ``length`` steps over the training images; its mean loss over samples, and its times."""
-        steps = self.steps
-        steps.begin_epoch(epoch)
+    def _begun(self, length: int, label_hash: str, progress: Progress, resume: bool) -> TrainingState:
+        """Where training begins, of epochs of ``length`` steps: at a checkpoint, or judged before the first epoch."""
+        if resume:
+            state = self._keeping.resumed(label_hash, progress)
+            within = f" and {state.unfinished.step} of {length} steps" if state.unfinished.step else ""
+            progress.say(f"resumed after epoch {state.epoch} of {self.settings.last}{within}")
+            return state
+        self._keeping.clear()
+        state = TrainingState(label_hash)
+        self._judge(state, {}, progress)
+        return state
+
+    def _epoch(self, batches: EpochSource, state: TrainingState, length: int, task: Task) -> dict[str, float]:
+        """One pass of ``length`` steps over the training images, or the rest of it; its mean loss, and its times."""
+        steps, epoch, done = self.steps, state.epoch + 1, state.unfinished
+        steps.begin_epoch(epoch, done.skipped_steps)
         losses = RunningLoss(lambda value, rows_B: self._refuse(value, epoch, self._named(rows_B)))
-        timed = Timed(batches.epoch(epoch))
-        for number, group in enumerate(grouped(timed, self.settings.step.accumulate)):
+        losses.total, losses.samples = done.total, done.samples
+        timed = Timed(batches.epoch(epoch, done.place), done.seconds, done.waited)
+        for number, group in enumerate(grouped(timed, self.settings.step.accumulate), done.step):
             steps.set_rate((epoch - 1) * length + number, length)
-            steps.take(group, losses)
+            steps.take(done.passed(group), losses)
+            done.step = number + 1
             task.advance(1, epoch=epoch, loss=f"{losses.mean:.4f}", **timed.told(number + 1))
+            self._keeping.after_step(state, losses, timed)
         losses.settle()
         total, samples = steps.summed([losses.total, losses.samples])
         if not samples:
@@ -118,16 +130,15 @@ class Trainer:
         row = {"train_loss": total / samples, "learning_rate": steps.rate, **timed.seconds}
         return {**row, "skipped_steps": steps.skipped} if self.settings.step.precision == "fp16" else row
 
-    def _judge(self, state: TrainingState, epoch: int, row: dict[str, float], progress: Progress) -> None:
+    def _judge(self, state: TrainingState, row: dict[str, float], progress: Progress) -> None:
         """Validate, keep the better weights, write the checkpoint."""
-        plain = self.steps.plain
+        plain, epoch = self.steps.plain, state.epoch
         with nullcontext() if self.steps.average is None else self.steps.average.applied(plain):
             with self.steps.accelerator.autocast():
                 found = self.evaluate(plain)
             # Weights that are spoiled must not replace the last checkpoint.
             if not math.isfinite(found.get("val_loss", 0.0)):
                 self._refuse(found["val_loss"], epoch, "that choose")
-            state.epoch = epoch
             state.history.append({"epoch": epoch, **row, **found})
             value = choosing_value({**found, "epoch": epoch}, self.settings.choose_by)
             if math.isnan(value):
@@ -143,9 +154,7 @@ class Trainer:
         if shown:
             told_best = better and self.settings.choose_by != "last"
             progress.say(f"epoch {epoch}: {shown}{'  best' if told_best else ''}")
-        if self.checkpoints is not None and self.steps.accelerator.is_main_process:
-            self.checkpoints.save_last(plain, self.steps.optimizer, state, self.steps.average, self.steps.criterion)
-            write_history(self.checkpoints.folder.parent / "metrics.jsonl", state.history)
+        self._keeping.after_epoch(state)
 
     def _keep_best(self, plain: nn.Module) -> None:
         if self.checkpoints is None:
@@ -169,8 +178,3 @@ class Trainer:
             f"epoch {epoch}: the loss became {value} on the images {images}; "
             f"lower train.learning_rate or set train.clip_norm{kept}"
         )
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Write one JSON object for each epoch."""
-    write_text(path, "".join(json.dumps(row) + "\n" for row in history))

@@ -19,6 +19,7 @@ class Batch:
         known_BK: bool, False where it is not known whether the label is present.
         rows_B: int64, the rows of the Index.
         extras: further named tensors (segment maps, boxes) for dense tasks.
+        place: its number in the order of its epoch, from 0; None where its source does not say.
     """
 
     images_BCHW: torch.Tensor
@@ -26,6 +27,7 @@ class Batch:
     known_BK: torch.Tensor
     rows_B: torch.Tensor
     extras: dict[str, Any] = field(default_factory=dict)
+    place: int | None = None
 
     def to(self, device: Any) -> Batch:
         """The same batch on a device."""
