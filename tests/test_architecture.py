@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "src" / "cotag"
 
 LEVELS = {
+    "cotag.__main__": 11,
     "cotag.cli": 10,
     "cotag.run": 9,
     "cotag.inference": 8,

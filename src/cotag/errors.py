@@ -11,6 +11,7 @@ CotagError                  whatever Cotag raises on purpose; its message is one
 ├── WeightsError            weights that do not fit the model that should take them
 ├── TrainingError           training cannot go on
 │   ├── NonFiniteLoss       the loss became infinite or not a number
+│   ├── ProcessLost         another process of this training is gone, or failed
 │   └── ResumeError         a run cannot be continued from what its folder holds
 ├── StorageError            a file could not be written whole; nothing half-written remains
 │   └── OutputExists        something is there already and ``--force`` was not given
@@ -69,6 +70,10 @@ class TrainingError(CotagError):
 
 class NonFiniteLoss(TrainingError):
     """The loss became infinite or not a number."""
+
+
+class ProcessLost(TrainingError):
+    """Another process of this training is gone, or failed."""
 
 
 class ResumeError(TrainingError):

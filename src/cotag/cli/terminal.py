@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cotag.evaluation.report import plain
+from cotag.training.launch import launched
 from cotag.types.section import Section
 
 BAR_WIDTH = 24
@@ -69,8 +70,16 @@ class TerminalProgress:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that speaks, of those that a launcher such as torchrun started."""
+    """Whether this is the process that speaks, of those that a launcher such as torchrun or srun started."""
+    launched(os.environ)
     return os.environ.get("RANK", "0") == "0"
+
+
+def leave_at_once(message: str) -> None:
+    """End this process from any of its threads, though the main one waits for what will not come."""
+    sys.stderr.write(f"cotag: {message}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def on_terminal() -> bool:

@@ -67,9 +67,10 @@ def train(
 
     Example: cotag train table:photos/labels.csv --recipe quick --out runs/first
     """
-    from cotag.cli.terminal import TerminalProgress, is_first_process, print_json, print_sections
+    from cotag.cli.terminal import TerminalProgress, is_first_process, leave_at_once, print_json, print_sections
     from cotag.run.sections import headline, label_section, summary_section
     from cotag.run.train import train as run_train
+    from cotag.training.watch import end_by
 
     if resume and (recipe or out or settings or read):
         raise SettingError("--resume goes on with the recipe and folder that the run has; leave out the other options")
@@ -82,6 +83,7 @@ def train(
     # Quoted: a separator such as | has a meaning of its own in YAML.
     options = [f"data.read.{key}={json.dumps(value)}" for key, value in reader_options(read).items()]
     overrides = [*(settings or []), *options]
+    end_by(leave_at_once)
     run = run_train(data, recipe or "quick", out, overrides, resume, force, TerminalProgress(), final)
     if not is_first_process():
         return

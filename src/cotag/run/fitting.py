@@ -23,13 +23,14 @@ from cotag.run.balance import balance_of, held_of
 from cotag.run.checks import fold_count
 from cotag.run.fitted import Fitted as Fitted
 from cotag.run.folder import RunFolder
-from cotag.run.loaders import judging_loader, training_loader
+from cotag.run.loaders import judging_loader, score_together, training_loader
 from cotag.run.losses import as_taught, head_criteria, label_counts, whole_criterion
 from cotag.run.roles import FOLDS, require_positives
 from cotag.run.views import features_of
 from cotag.training.checkpoint import Checkpoints
 from cotag.training.criterion import masked_mean
 from cotag.training.features import FeatureBatches, FeatureSet
+from cotag.training.gathering import gathered_reasons
 from cotag.training.head_fit import (
     CachedHead,
     Chosen,
@@ -174,7 +175,7 @@ def fit_end_to_end(
     judge: Judge = judge, stop_after: int | None = None,
 ) -> Fitted:  # fmt: skip
     """Fit backbone and head on pictures, with checkpoints. What judges an epoch may raise to stop."""
-    given, state = recipe.train, this_process()
+    given = recipe.train
     started = time.monotonic()
     balance = balance_of(recipe, index, roles)
     plan = None if balance is None else balance.plan(held_of(recipe, index, roles))
@@ -184,7 +185,7 @@ def fit_end_to_end(
     def evaluate(model: nn.Module) -> dict[str, float]:
         if stop_after is not None:
             return {}
-        rows, logits = score_batches(model, held_out, state.device, progress, "validation", len(roles.choose))
+        rows, logits = score_together(model, held_out, progress, "validation")
         require_positives("choose", index, rows)
         return judge(logits, index.targets(rows))
 
@@ -214,12 +215,12 @@ def fit_end_to_end(
     skipped = {**batches.skipped.reasons, **held_out.skipped.reasons}
     for role in ("choose", "test") if stop_after is None else ("test",):
         judged = judging_loader(tagger, index, getattr(roles, role), recipe)
-        scores[role] = score_batches(tagger, judged, state.device, progress, role, len(getattr(roles, role)))
+        scores[role] = score_together(tagger, judged, progress, role)
         require_positives(role, index, scores[role][0])
         skipped.update(judged.skipped.reasons)
     progress.say(f"kept epoch {reached.best_epoch}" + (f", chosen by {given.choose_by}" if stop_after is None else ""))
     seconds = {"fitting": fitted - started, "judging": time.monotonic() - fitted}
-    return Fitted(scores, reached.history, seconds, skipped, decay)
+    return Fitted(scores, reached.history, seconds, gathered_reasons(skipped), decay)
 
 
 def _loop(recipe: Recipe, stop_after: int | None = None) -> LoopSettings:

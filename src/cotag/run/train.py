@@ -38,6 +38,7 @@ from cotag.run.training_counts import training_counts
 from cotag.storage import clear_leftovers, write_json
 from cotag.training.processes import this_process
 from cotag.training.safekeeping import write_history
+from cotag.training.watch import watched
 from cotag.types.index import Index
 from cotag.types.progress import Progress, Silent
 from cotag.types.scores import Scores
@@ -72,6 +73,7 @@ class Run:
         return RunFolder(self.folder).report
 
 
+@watched()
 def train(
     data: Data | None = None,
     recipe: str | os.PathLike[str] | Recipe = "quick",

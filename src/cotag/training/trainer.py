@@ -12,6 +12,7 @@ from torch import nn
 
 from cotag.errors import NonFiniteLoss, TrainingError, listing
 from cotag.training.accumulation import grouped, steps_of
+from cotag.training.agreement import agree_on_buffers
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
 from cotag.training.interruption import Interruption
@@ -134,6 +135,7 @@ class Trainer:
         """Validate, keep the better weights, write the checkpoint."""
         plain, epoch = self.steps.plain, state.epoch
         with nullcontext() if self.steps.average is None else self.steps.average.applied(plain):
+            agree_on_buffers(plain)
             with self.steps.accelerator.autocast():
                 found = self.evaluate(plain)
             # Weights that are spoiled must not replace the last checkpoint.
