@@ -26,32 +26,36 @@ class RunningLoss:
     def __init__(self, refuse: Callable[[float, Tensor], None]) -> None:
         self.refuse = refuse
         self.total, self.samples = 0.0, 0.0
-        self._coming: tuple[Callable[[], float], Tensor] | None = None
+        self._coming: tuple[Callable[[], float], Tensor, float] | None = None
 
     @property
     def mean(self) -> float:
         """Over the images that were looked at; NaN before the first."""
         return self.total / self.samples if self.samples else math.nan
 
-    def add(self, loss: Tensor, rows_B: Tensor) -> None:
-        """Take the loss of the batch of these rows, which lie on the CPU."""
-        late = coming(loss.detach())
+    def add(self, loss: Tensor, rows_B: Tensor, images: float | None = None) -> None:
+        """Take the loss of the batch of these rows, which lie on the CPU.
+
+        Args:
+            images: how many it stands for, where not for its own rows.
+        """
+        late, count = coming(loss.detach()), float(len(rows_B) if images is None else images)
         self.settle()
         if late is None:
-            self._look(float(loss.detach()), rows_B)
+            self._look(float(loss.detach()), rows_B, count)
         else:
-            self._coming = (late, rows_B)
+            self._coming = (late, rows_B, count)
 
     def settle(self) -> None:
         """Look at the loss that was not looked at yet."""
         if self._coming is not None:
-            (value, rows_B), self._coming = self._coming, None
-            self._look(value(), rows_B)
+            (value, rows_B, images), self._coming = self._coming, None
+            self._look(value(), rows_B, images)
 
-    def _look(self, value: float, rows_B: Tensor) -> None:
+    def _look(self, value: float, rows_B: Tensor, images: float) -> None:
         if not math.isfinite(value):
             self.refuse(value, rows_B)
-        self.total, self.samples = self.total + value * len(rows_B), self.samples + len(rows_B)
+        self.total, self.samples = self.total + value * images, self.samples + images
 
 
 def coming(value: Tensor) -> Callable[[], float] | None:

@@ -101,15 +101,17 @@ class Steps:
         for batch, last in batches:
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self.loss(batch.to(self.accelerator.device))
-                losses.add(loss, batch.rows_B)
                 if several:
+                    losses.add(loss, batch.rows_B)
                     own = self.criterion.units(batch)
                     # Whatever is known in the others: the sum is divided at the end. By the labels, only that it is
                     # not too large for fp16.
                     self.accelerator.backward(loss * (own / batch.known_BK.shape[1]))
                     units += own / batch.known_BK.shape[1]
                 else:
-                    self.accelerator.backward(loss * self._share(batch))
+                    share, images = self._share(batch)
+                    losses.add(loss * share, batch.rows_B, images)
+                    self.accelerator.backward(loss * share)
         if several:
             self._divide(units)
         self._move()
@@ -132,12 +134,18 @@ class Steps:
         elif self.average is not None:
             self.average.update(self.plain)
 
-    def _share(self, batch: Batch) -> float:
-        """The factor that makes the mean of the processes' gradients that of all they have together."""
+    def _share(self, batch: Batch) -> tuple[float, float]:
+        """What makes the mean over the processes that of all that they have together, of gradients and of losses.
+
+        Returns:
+            The factor of this process's loss, and the number of images that it then stands for.
+        """
         if self.accelerator.num_processes == 1:
-            return 1.0
-        own = self.criterion.units(batch)
-        return own * self.accelerator.num_processes / max(1.0, self.summed([own])[0])
+            return 1.0, float(len(batch))
+        own, number = self.criterion.units(batch), self.accelerator.num_processes
+        units, images = self.summed([own, float(len(batch))])
+        # Where nothing is known a penalty is left, which each process has whole.
+        return own * number / units if units else 1.0, images / number
 
     def summed(self, values: list[float]) -> list[float]:
         """Numbers summed over all processes."""
