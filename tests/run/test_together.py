@@ -65,9 +65,7 @@ def trained(index: Index, name: str, batch_size: int) -> dict[str, np.ndarray]:
     accumulate = 2 if name == "accumulate" else 1
     fit = Trainer(
         tagger,
-        Criterion(
-            LOSSES.build(name) if name in LOSSES.names() else BCE(), 1e-3 if name == "l1" else 0.0, tagger.parameters()
-        ),
+        Criterion(loss, 1e-3 if name == "l1" else 0.0, tagger.parameters()),
         OPTIMIZERS.build("sgd", parameter_groups(tagger, 0.1, 1.0, 0.01), momentum=0.9),
         constant(),
         LoopSettings(2, clip_norm=0.3, choose_by="last", step=StepSettings(accumulate=accumulate)),
