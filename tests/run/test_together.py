@@ -59,7 +59,7 @@ def tagger_of(index: Index) -> Tagger:
 
 
 def trained(index: Index, name: str, batch_size: int) -> dict[str, np.ndarray]:
-    """The losses of two epochs of three steps, the last of 5 images, and all weights after them."""
+    """The losses of two epochs of three steps, the last of 4 or 5 images, and all weights after them."""
     tagger = tagger_of(index)
     loss = LOSSES.build(name if name in LOSSES.names() else "bce")
     accumulate = 2 if name == "accumulate" else 1
@@ -72,7 +72,9 @@ def trained(index: Index, name: str, batch_size: int) -> dict[str, np.ndarray]:
         lambda model: {},
     )
     own = recipe(batch_size // accumulate)
-    history = fit.fit(training_loader(tagger, index, np.arange(ROWS), own), "hash", Silent()).history
+    # A last batch of one image would be repeated in the second process, and weigh twice beside others of its step.
+    rows = np.arange(ROWS if accumulate == 1 else ROWS - 1)
+    history = fit.fit(training_loader(tagger, index, rows, own), "hash", Silent()).history
     weights = torch.cat([parameter.detach().flatten() for parameter in tagger.parameters()])
     losses = np.array([row["train_loss"] for row in history[1:]])
     return {f"{name}-loss": losses, f"{name}-weights": weights.numpy()}
