@@ -101,16 +101,15 @@ class Steps:
         for batch, last in batches:
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self.loss(batch.to(self.accelerator.device))
+                share, images = self._share(batch)
+                losses.add(loss * share, batch.rows_B, images)
                 if several:
-                    losses.add(loss, batch.rows_B)
                     own = self.criterion.units(batch)
                     # Whatever is known in the others: the sum is divided at the end. By the labels, only that it is
                     # not too large for fp16.
                     self.accelerator.backward(loss * (own / batch.known_BK.shape[1]))
                     units += own / batch.known_BK.shape[1]
                 else:
-                    share, images = self._share(batch)
-                    losses.add(loss * share, batch.rows_B, images)
                     self.accelerator.backward(loss * share)
         if several:
             self._divide(units)
