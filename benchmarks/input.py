@@ -1,6 +1,7 @@
 """Images per second from JPEG files to batches: Cotag beside what others document, and a bare decode.
 
     .venv/bin/python benchmarks/input.py [--quick] [--size 224 448] [--workers 1 2]
+    .venv/bin/python benchmarks/input.py --sources [--quick] [--size 224 448] [--workers 1 2]
 
 Every pipeline reads the same 640 x 480 JPEGs, squashes them to the square with antialiased bicubic interpolation, and
 hands batches of 64 to the process that trains:
@@ -17,13 +18,19 @@ All use torch's DataLoader with as many workers as the line says. Rounds are int
 ratios within a round, against the best of the others in that round. `CPU ms` is what the workers spend on an image,
 which other work on the machine hardly changes, and `CPU ratio` the same comparison of it. Peak memory is that of the
 largest worker (VmHWM, which counts the shared memory that it wrote).
+
+`--sources` compares where Cotag's pictures (noise, `exact`) come from, in random order: files, a tar shard, Parquet
+with row groups of 10, 100 and 1,000 pictures (of 8 times as many pictures as are read), and files with `data.cache` once it is filled; `ratio` is against files.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
 import os
 import statistics
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -32,6 +39,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import simplejpeg
 import timm.data
 import torch
@@ -40,13 +49,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
+import cotag
 from cotag.data.loader import BatchOrder, ImageRows, Loader
 from cotag.data.resampling import is_compiled
+from cotag.data.square_cache import SquareCache
 from cotag.data.transforms import Preprocessing
 from cotag.types.index import Index
 from cotag.types.labels import LabelSpace
 
 WIDTH, HEIGHT, BATCH = 640, 480, 64
+REPEATED = 8
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco604" / "images"
 OURS = ("Cotag exact", "Cotag fast", "Cotag exact, normalized")
@@ -109,6 +121,62 @@ def normalize(images_BCHW: torch.Tensor) -> torch.Tensor:
     """As the tagger does it."""
     scale = 1 / (255 * torch.tensor(STD).view(1, 3, 1, 1))
     return (images_BCHW * scale).sub_((torch.tensor(MEAN) / torch.tensor(STD)).view(1, 3, 1, 1))
+
+
+def from_index(index: Index, count: int, size: int, workers: int, cache: Path | None = None) -> tuple[Pipeline, Any]:
+    """So many of the pictures, in another random order each time, as in training."""
+    prepare = Preprocessing(size, mean=MEAN, std=STD)
+    kept = SquareCache(cache, prepare) if cache is not None else None
+    rows = np.random.default_rng(0).choice(len(index), count, replace=False)
+    order = BatchOrder(rows, BATCH, shuffle=True)
+    loader = Loader(ImageRows(index, prepare, cache=kept), order, workers=workers)
+    epochs = itertools.count()
+    return lambda: (batch.images_BCHW for batch in loader.epoch(next(epochs))), loader._loader
+
+
+def written_as(paths: list[Path]) -> dict[str, Index]:
+    """The same pictures as files, as a tar shard and as Parquet, beside them."""
+    folder = paths[0].parent
+    space = LabelSpace(("a",))
+    found = {"files": Index.build({"image": [p.name for p in paths], "positives": [[0]] * len(paths)}, space, folder)}
+    with tarfile.open(folder / "all.tar", "w") as shard:
+        for path in paths:
+            shard.add(path, path.name)
+            label = tarfile.TarInfo(path.with_suffix(".txt").name)
+            label.size = 1
+            shard.addfile(label, io.BytesIO(b"a"))
+    found["tar shard"] = cotag.read(f"wds:{folder / 'all.tar'}")
+    # More than a worker keeps of a file.
+    cells = REPEATED * [path.read_bytes() for path in paths]
+    table = pa.table({"labels": [["a"]] * len(cells), "image": cells})
+    for rows in (10, 100, 1000):
+        pq.write_table(table, folder / f"{rows}.parquet", row_group_size=rows)
+        found[f"Parquet, {rows:,} in a row group"] = cotag.read(f"table:{folder / f'{rows}.parquet'}")
+    return found
+
+
+def measure_sources(paths: list[Path], size: int, workers: int, rounds: int) -> None:
+    indexes = written_as(paths)
+    count = len(paths)
+    found = {name: from_index(index, count, size, workers) for name, index in indexes.items()}
+    with tempfile.TemporaryDirectory() as cache:
+        found["files, data.cache"] = from_index(indexes["files"], count, size, workers, Path(cache))
+        # The cache takes what has not changed for two seconds.
+        time.sleep(3)
+        for pipeline in found.values():
+            pass_over(pipeline)
+        passes: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
+        for _ in range(rounds):
+            for name, pipeline in found.items():
+                passes[name].append(pass_over(pipeline))
+    for name, (_, loader) in found.items():
+        clock, used = (statistics.median(one[kind] for one in passes[name]) / len(paths) for kind in (0, 1))
+        by_clock = statistics.median(passes["files"][r][0] / passes[name][r][0] for r in range(rounds))
+        print(
+            f"| {size} | {workers} | {name} | {1 / clock:,.0f} | {by_clock:.2f} | {1000 * used:.2f} "
+            f"| {peak_megabytes(loader):,.0f} |",
+            flush=True,
+        )
 
 
 def ours(paths: list[Path], size: int, workers: int, decode: str, normalized: bool = False) -> tuple[Pipeline, Any]:
@@ -224,11 +292,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer pictures and rounds, one worker")
     parser.add_argument("--size", type=int, nargs="+", default=[224, 448])
     parser.add_argument("--workers", type=int, nargs="+")
+    parser.add_argument(
+        "--sources", action="store_true", help="compare where pictures come from, in place of the peers"
+    )
     given = parser.parse_args()
     count, rounds = (128, 3) if given.quick else (256, 7)
     torch.set_num_threads(1)
     print(f"resized by {'the compiled library' if is_compiled() else 'Pillow (the compiled library is not built)'}")
-    for what, source in (("photographs", photographs), ("noise", noise)):
+    sources = (("noise", noise),) if given.sources else (("photographs", photographs), ("noise", noise))
+    for what, source in sources:
         if source is photographs and not PHOTOGRAPHS.is_dir():
             print(f"{PHOTOGRAPHS} is absent: no photographs")
             continue
@@ -239,11 +311,14 @@ def main() -> None:
                 image.save(paths[-1], quality=92)
             size = statistics.mean(path.stat().st_size for path in paths) / 1000
             print(f"\n{len(paths)} {what}, {WIDTH} x {HEIGHT}, {size:.0f} kB each\n")
-            print("| size | workers | pipeline | images/s | ratio | CPU ms | CPU ratio | worker MB |")
-            print("|---|---|---|---|---|---|---|---|")
+            title = ["size", "workers", "pipeline", "images/s", "ratio", "CPU ms", "CPU ratio", "worker MB"]
+            if given.sources:
+                title.remove("CPU ratio")
+            print(f"| {' | '.join(title)} |")
+            print("|---" * len(title) + "|")
             for side in given.size:
                 for workers in given.workers or ([1] if given.quick else [1, 2]):
-                    measure(paths, side, workers, rounds)
+                    (measure_sources if given.sources else measure)(paths, side, workers, rounds)
 
 
 if __name__ == "__main__":

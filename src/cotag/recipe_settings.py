@@ -64,6 +64,9 @@ class DataSettings(Settings):
     bad_images: Literal["stop", "skip", "substitute"] = Field(
         "stop", description="stop at a bad image, skip and count it, or (end to end) count it and train on another"
     )
+    cache: str | None = Field(
+        None, description="end to end: folder that keeps resized pictures, or auto (in COTAG_CACHE); see docs/input.md"
+    )
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field("auto", description="processes that decode pictures")
 
 

@@ -109,7 +109,7 @@ def test_exact_is_one_step_after_the_other_to_the_byte(file: Path, augment: list
 
 
 def test_fast_is_close_to_exact(file: Path) -> None:
-    for resize in ("squash", "crop"):
+    for resize in ("squash", "crop", "letterbox"):
         exact = prepare_file(file, Preprocessing(32, resize)).astype(int)
         fast = prepare_file(file, Preprocessing(32, resize, decode="fast")).astype(int)
         limit = 4 if file.suffix == ".jpg" else 0
@@ -155,6 +155,10 @@ def decoded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         ((641, 483), 224, "squash", (321, 242)),
         ((641, 483), 100, "squash", (161, 121)),
         ((641, 483), 16, "crop", (81, 61)),
+        ((640, 480), 320, "letterbox", (320, 240)),
+        ((640, 480), 321, "letterbox", (640, 480)),
+        ((480, 640), 160, "letterbox", (120, 160)),
+        ((640, 90), 80, "letterbox", (80, 12)),
     ],
 )
 def test_fast_decodes_at_the_smallest_size_that_covers(

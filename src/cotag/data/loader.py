@@ -17,6 +17,7 @@ from cotag.data.decoding import prepare_bytes
 from cotag.data.images import location
 from cotag.data.mixtures import Mixture
 from cotag.data.sampling import EpochPlan
+from cotag.data.square_cache import SquareCache, keeps
 from cotag.data.transforms import Preprocessing
 from cotag.data.workers import stay_for_main, surviving, worker_count
 from cotag.errors import ImageError, SettingError, suggestion
@@ -50,6 +51,7 @@ class ImageRows(Dataset[Pictures]):
         augmentations: applied before it, in order, with random numbers that depend on seed, epoch, row and the number
             of the row's repetition only.
         seed: of the augmentations and of the substitutes.
+        cache: keeps what is prepared, of the same preprocessing.
 
     Attributes:
         substitutes: the rows of which one, drawn by seed, epoch and row, takes the place of a picture that cannot be
@@ -62,7 +64,9 @@ class ImageRows(Dataset[Pictures]):
         preprocessing: Preprocessing,
         augmentations: Sequence[Augmentation] = (),
         seed: int = 0,
+        cache: SquareCache | None = None,
     ) -> None:
+        self.cache = cache
         self.substitutes = np.zeros(0, dtype=np.int64)
         self.index = index
         self.preprocessing = preprocessing
@@ -101,8 +105,15 @@ class ImageRows(Dataset[Pictures]):
         epoch, row, repetition = place
         augmentations = self.augmentations_of(epoch)
         random = self.random(epoch, row, repetition) if augmentations else None
-        data, where = self.content(row), location(self.index.image(row), row)
-        prepare_bytes(data, where, self.preprocessing, augmentations, random, out_HWC)
+        image = self.index.image(row)
+
+        def prepare(these: Sequence[Augmentation]) -> None:
+            prepare_bytes(self.content(row), location(image, row), self.preprocessing, these, random, out_HWC)
+
+        if self.cache is not None and keeps(augmentations):
+            self.cache.fill(image, augmentations, random, out_HWC, prepare)
+        else:
+            prepare(augmentations)
 
     def content(self, row: int) -> bytes:
         """The bytes of a row's image.

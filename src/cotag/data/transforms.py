@@ -91,9 +91,12 @@ class Preprocessing:
         return out_HWC[top : top + height, left : left + width]
 
     def shrinking(self, width: float, height: float) -> int:
-        """By which of 1, 2, 4 and 8 a picture may be divided before it is fitted, and still cover the square."""
-        sides = (width, height)
-        return max(factor for factor in (1, 2, 4, 8) if factor == 1 or min(sides) / factor >= self.image_size)
+        """By which of 1, 2, 4 and 8 a picture may be divided before it is fitted, and still cover what it fills.
+
+        That is the square, or with ``letterbox`` as much of it as a picture of these sides takes.
+        """
+        side = max(width, height) if self.resize == "letterbox" else min(width, height)
+        return max(factor for factor in (1, 2, 4, 8) if factor == 1 or side / factor >= self.image_size)
 
 
 def _centered(box: Box) -> Box:

@@ -25,6 +25,7 @@ from cotag.run.fitted import Fitted as Fitted
 from cotag.run.folder import RunFolder
 from cotag.run.loaders import judging_loader, score_together, training_loader
 from cotag.run.losses import as_taught, head_criteria, label_counts, whole_criterion
+from cotag.run.picture_cache import announce_cache
 from cotag.run.roles import FOLDS, require_positives
 from cotag.run.views import features_of
 from cotag.training.checkpoint import Checkpoints
@@ -62,6 +63,8 @@ def fit(
     """
     if recipe.train.mode == "features":
         return fit_on_features(tagger, index, roles, recipe, progress)
+    used = {"train": roles.train, "choose": roles.choose, "test": roles.test}
+    announce_cache(tagger.preprocessing, recipe, used, progress)
     return fit_end_to_end(tagger, index, roles, recipe, folder, progress, resume, stop_after=stop_after)
 
 

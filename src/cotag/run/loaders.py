@@ -13,6 +13,7 @@ from cotag.models.scoring import score_batches
 from cotag.models.tagger import Tagger
 from cotag.recipe import Recipe
 from cotag.registry import MIXTURES
+from cotag.run.picture_cache import picture_cache
 from cotag.run.picture_checks import NO_MIX
 from cotag.training.gathering import gathered
 from cotag.training.processes import this_process
@@ -26,8 +27,9 @@ def training_loader(
     """The images that train: shuffled or as planned, augmented and mixed, shared by all processes."""
     data, given, state = recipe.data, recipe.train, this_process()
     augmentations = build_augmentations(data.augment, tagger.preprocessing.image_size)
+    cache = picture_cache(tagger.preprocessing, recipe)
     return Loader(
-        ImageRows(index, tagger.preprocessing, augmentations, given.seed),
+        ImageRows(index, tagger.preprocessing, augmentations, given.seed, cache),
         BatchOrder(rows, given.batch_size, True, given.seed, state.process_index, state.num_processes, plan),
         data.difficult,
         data.bad_images,
@@ -39,9 +41,10 @@ def training_loader(
 def judging_loader(tagger: Tagger, index: Index, rows: np.ndarray, recipe: Recipe) -> Loader:
     """Images as they are, in order, the batches of this process; one that cannot be read is judged by no other."""
     state = this_process()
+    images = ImageRows(index, tagger.preprocessing, cache=picture_cache(tagger.preprocessing, recipe))
     order = WholeBatches(rows, recipe.train.batch_size, state.process_index, state.num_processes)
     policy = "skip" if recipe.data.bad_images == "substitute" else recipe.data.bad_images
-    return Loader(ImageRows(index, tagger.preprocessing), order, "unknown", policy, recipe.data.workers)
+    return Loader(images, order, "unknown", policy, recipe.data.workers)
 
 
 def score_together(model: nn.Module, batches: Loader, progress: Progress, title: str) -> tuple[np.ndarray, np.ndarray]:

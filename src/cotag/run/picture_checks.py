@@ -24,6 +24,13 @@ def check_pictures(recipe: Recipe) -> None:
             "data.bad_images = substitute: features are computed of each image once; choose skip, or set "
             "train.mode=end_to_end"
         )
+    if data.cache is not None and recipe.train.mode == "features":
+        raise SettingError(
+            f"data.cache = {data.cache}: on features the feature bank keeps what pictures give; leave it out, or set "
+            "train.mode=end_to_end"
+        )
+    if data.cache is not None and not data.cache.strip():
+        raise SettingError("data.cache: is empty; name a folder, or auto, or leave it out")
     if data.views == "auto":
         return
     if recipe.train.mode == "end_to_end":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -20,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from cotag.data.contents import read_image
+from cotag.data.stamps import SETTLED, is_settled, stamp_of_file
 from cotag.errors import ImageError
 from cotag.storage import cache_folder
 from cotag.types.index import Index
-from cotag.types.places import Place, is_address, split_part
+from cotag.types.places import Place, split_part
 from cotag.types.progress import Progress, Silent
 
-SETTLED = 2.0
 CHUNK = 500
 TIMEOUT = 10.0
 MANY = 2000
@@ -50,7 +49,7 @@ def digest_images(
     numbers = [int(row) for row in rows]
     paths = [index.image(row) for row in numbers]
     with ThreadPoolExecutor(4) as pool:
-        stamps = list(pool.map(_stamp, paths))
+        stamps = list(pool.map(stamp_of_file, paths))
         known = _known([(_name(path), stamp) for path, stamp in zip(paths, stamps, strict=True)])
         unread = [place for place, digest in enumerate(known) if digest is None]
         read = pool.map(digest_file, [paths[place] for place in unread])
@@ -63,7 +62,7 @@ def digest_images(
     _remember(
         (_name(paths[place]), stamps[place], digest)
         for place in unread
-        if isinstance(digest := found[place], bytes) and _settled(paths[place], stamps[place])
+        if isinstance(digest := found[place], bytes) and is_settled(paths[place], stamps[place], SETTLED)
     )
     failed = {row: value for row, value in zip(numbers, found, strict=True) if isinstance(value, Failure)}
     if failed and bad_images == "stop":
@@ -99,33 +98,6 @@ def _reason(error: Failure) -> str:
 
 def _name(place: Place) -> bytes:
     return digest_bytes(os.fsencode(place if isinstance(place, str) else place.absolute()))
-
-
-def _stamp(place: Place) -> bytes:
-    """What changes with the file of an image; empty where it cannot be asked for, as behind an address."""
-    about = _about(place)
-    if about is None:
-        return b""
-    return digest_bytes(f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}".encode())
-
-
-def _about(place: Place) -> os.stat_result | None:
-    part = split_part(place)
-    file = part[1] if part is not None else place
-    if is_address(file):
-        return None
-    try:
-        return Path(file).stat()
-    except OSError:
-        return None
-
-
-def _settled(place: Place, stamp: bytes) -> bool:
-    """Whether a file stayed as it was while it was read, and did not change just before."""
-    about = _about(place)
-    if about is None:
-        return False
-    return stamp == _stamp(place) and max(about.st_mtime, about.st_ctime) < time.time() - SETTLED
 
 
 def _open() -> sqlite3.Connection:
