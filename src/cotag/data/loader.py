@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from cotag.data.augmentations import Augmentation
 from cotag.data.contents import read_image
@@ -17,6 +16,7 @@ from cotag.data.decoding import prepare_bytes
 from cotag.data.images import location
 from cotag.data.mixtures import Mixture
 from cotag.data.sampling import EpochPlan
+from cotag.data.shared_room import room
 from cotag.data.square_cache import SquareCache, keeps
 from cotag.data.transforms import Preprocessing
 from cotag.data.workers import stay_for_main, surviving, worker_count
@@ -81,7 +81,7 @@ class ImageRows(Dataset[Pictures]):
 
     def __getitems__(self, places: Sequence[Place]) -> Pictures:
         side = self.preprocessing.image_size
-        images_BHWC = _room((len(places), side, side, 3))
+        images_BHWC = room((len(places), side, side, 3))
         out_BHWC = images_BHWC.numpy()
         rows: list[int] = []
         failures: list[tuple[int, str]] = []
@@ -292,14 +292,6 @@ class Loader:
         if self.bad_images == "stop":
             raise ImageError(f"{failures[0][1]}; or set data.bad_images=skip to leave such images out")
         self.skipped.reasons.update(dict(failures))
-
-
-def _room(shape: tuple[int, ...]) -> torch.Tensor:
-    """Room for the pictures of a batch; in a worker in memory shared with the process that will use them."""
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
 def _as_it_is(pictures: Any) -> Any:
