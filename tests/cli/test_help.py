@@ -24,6 +24,7 @@ VERBS = [
     "calibrate",
     "report",
     "predict",
+    "bench",
     "convert",
     "reproduce",
     "list",

@@ -15,6 +15,7 @@ import typer
 
 from cotag import __version__
 from cotag.cli import (
+    bench,
     calibrate,
     compare,
     convert,
@@ -56,6 +57,7 @@ app.command("decide", short_help="Fit thresholds or a top-k, and what that is wo
 app.command("calibrate", short_help="Make probabilities keep what they promise.")(calibrate.calibrate)
 app.command("report", short_help="Scores as one HTML file with pictures.")(report.report)
 app.command("predict", short_help="Labels and scores of pictures.")(predict.predict)
+app.command("bench", short_help="Where the time goes, and what would help.")(bench.bench)
 app.command("convert", short_help="A model of another program's checkpoint.")(convert.convert)
 app.command("reproduce", short_help="Experiments of published papers.")(reproduce.reproduce)
 app.command("list", short_help="The names that recipes may use.")(listing.list_names)

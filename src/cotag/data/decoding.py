@@ -97,6 +97,13 @@ def prepare_bytes(
     return out_HWC.transpose(2, 0, 1)
 
 
+def decoded(data: bytes, where: str, preprocessing: Preprocessing) -> np.ndarray:
+    """The upright picture of the bytes of an image as ``prepare_bytes`` decodes it; uint8 (H, W, 3)."""
+    picture = _Picture(data, where)
+    fast = preprocessing.decode == "fast"
+    return picture.pixels(preprocessing.shrinking(*picture.size) if fast else 1, fast)
+
+
 def _scaled(kept: Box, size: tuple[int, int], pixels_HWC: np.ndarray) -> Box:
     """A box of a picture in pixels of what was decoded of it."""
     height, width = pixels_HWC.shape[:2]

@@ -21,10 +21,15 @@ KILLED = (
 )
 
 
+def available_cores() -> int:
+    """The cores that this process may use; 2 where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+
 def worker_count(workers: int | str) -> int:
     """The number of decoding processes that a setting stands for."""
     if workers == "auto":
-        return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 1
+        return max(1, min(8, available_cores() - 1))
     return int(workers)
 
 

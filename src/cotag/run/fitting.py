@@ -162,7 +162,7 @@ def head_loop(recipe: Recipe, parts: dict[str, Part], balance: Balance | None) -
     """How the training loop fits a head, as the recipe says."""
     given = recipe.train
     return HeadLoop(
-        _loop(recipe),
+        loop_settings(recipe),
         lambda groups: OPTIMIZERS.build(given.optimizer, groups, **given.optimizer_args),
         head_criteria(recipe, parts),
         SCHEDULES.build(given.schedule, **given.schedule_args),
@@ -206,7 +206,7 @@ def fit_end_to_end(
         whole_criterion(recipe, tagger, index, roles.train),
         OPTIMIZERS.build(given.optimizer, groups, **given.optimizer_args),
         SCHEDULES.build(given.schedule, **given.schedule_args),
-        _loop(recipe, stop_after),
+        loop_settings(recipe, stop_after),
         evaluate,
         Checkpoints(folder.checkpoints, given.checkpoint_minutes),
         lambda row: str(index.image(row)),
@@ -226,7 +226,8 @@ def fit_end_to_end(
     return Fitted(scores, reached.history, seconds, gathered_reasons(skipped), decay)
 
 
-def _loop(recipe: Recipe, stop_after: int | None = None) -> LoopSettings:
+def loop_settings(recipe: Recipe, stop_after: int | None = None) -> LoopSettings:
+    """How the loop runs, as the recipe says; ``stop_after`` as in ``fit``."""
     given = recipe.train
     patience, choose_by = (given.patience, given.choose_by) if stop_after is None else (None, "last")
     return LoopSettings(

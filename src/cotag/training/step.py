@@ -113,7 +113,7 @@ class Steps:
                     self.accelerator.backward(loss * share)
         if several:
             self._divide(units)
-        self._move()
+        self.move()
 
     def _divide(self, units: float) -> None:
         """Make the sum of the gradients of all units of a step their mean, over all processes."""
@@ -123,7 +123,7 @@ class Steps:
         if gradients and total:
             torch._foreach_mul_(gradients, number / total)
 
-    def _move(self) -> None:
+    def move(self) -> None:
         """Change the weights by their gradients, and the average by the weights."""
         if self.settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)

@@ -1,0 +1,1 @@
+"""Where the time of training, predicting and reading pictures goes, and what would help."""
