@@ -31,7 +31,7 @@ def bench(
 
     ``input`` times reading, decoding and resizing in one process, and the loader with its workers; ``train`` the
     loader alone, forward, backward and optimizer alone, and all together; ``predict`` preparing pictures, the model,
-    and both. Nothing is saved.
+    and both. No model is saved.
 
     Example: cotag bench train table:photos/labels.csv --recipe finetune --seconds 60
     """

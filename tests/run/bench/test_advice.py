@@ -25,7 +25,7 @@ def single(reading: float, decoding: float, resizing: float, loader: float) -> l
     [
         ((1, 8, 1, 10), None, 1, "data.workers=4: there are 4 cores and 1 workers", "data.decode"),
         ((1, 8, 1, 2.5), 4.0, 4, "data.decode=fast: decoding takes 4000.00 ms for 8000.00", "data.workers"),
-        ((1, 8, 1, 2.5), 7.9, 4, "decoding takes 80%", "data.decode"),
+        ((1, 8, 1, 2.5), 7.9, 4, "data.cache=auto: decoding takes 80%", "data.decode"),
         ((8, 1, 1, 2.5), 1.0, 4, "a faster disk: reading takes 80%", "data.workers"),
         ((1, 3, 6, 2.5), 3.0, 4, "nothing that Cotag can set", "data"),
     ],
@@ -34,6 +34,15 @@ def test_advice_on_input(parts: tuple[float, ...], fast: float | None, workers: 
     found = input_advice(recipe(workers=workers), single(*parts), fast, cores=4)
     assert said in "\n".join(found)
     assert unsaid not in "\n".join(found)
+
+
+def test_a_cache_is_advised_where_it_keeps_something() -> None:
+    given = {"workers": 4, "augment": ["crop"]}
+    parts = single(1, 8, 1, 2.5)
+    found = input_advice(Recipe.from_dict({"data": given}), parts, None, cores=4)
+    assert found[0].startswith("smaller copies of the pictures: decoding takes 80%")
+    cached = Recipe.from_dict({"data": {**given, "cache": "auto"}, "train": {"mode": "end_to_end"}})
+    assert "nothing that Cotag can set" in input_advice(cached, parts, 1.0, cores=4)[0]
 
 
 def test_the_most_helpful_comes_first() -> None:
@@ -59,7 +68,7 @@ def test_advice_on_arithmetic() -> None:
 
 
 def test_settings_that_are_advised_exist() -> None:
-    assert {"workers", "decode", "image_size"} <= set(DataSettings.model_fields)
+    assert {"workers", "decode", "cache", "image_size"} <= set(DataSettings.model_fields)
     assert {"precision", "compile", "recompute", "batch_size", "accumulate", "freeze", "mode"} <= set(
         TrainSettings.model_fields
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cotag.data.augmentations import build_augmentations
+from cotag.data.square_cache import keeps
 from cotag.data.transforms import Preprocessing
 from cotag.data.workers import available_cores, worker_count
 from cotag.recipe import Recipe
@@ -22,33 +24,26 @@ def input_advice(recipe: Recipe, stages: Sequence[Stage], fast: float | None, co
         cores: that this process may use; counted where not given.
     """
     reading, decoding, _, single, loader = stages
+    cached = recipe.data.cache is not None
     cores, workers = cores or available_cores(), worker_count(recipe.data.workers)
     found: list[tuple[float, str]] = []
     if workers < cores:
         gain = min(cores / max(1, workers), loader.seconds * cores / single.seconds)
         if gain > 1 + WORTH:
             found.append((gain, f"data.workers={cores}: there are {cores} cores and {workers} workers (not measured)"))
-    if fast is not None and single.seconds - decoding.seconds + fast < (1 - WORTH) * single.seconds:
+    if fast is not None and not cached and single.seconds - decoding.seconds + fast < (1 - WORTH) * single.seconds:
         gain = single.seconds / (single.seconds - decoding.seconds + fast)
         told = f"{1000 * fast:.2f} ms for {1000 * decoding.seconds:.2f} (measured; docs/input.md says what it changes)"
         found.append((gain, f"data.decode=fast: decoding takes {told}"))
     if reading.seconds > 0.3 * single.seconds:
         share = reading.seconds / single.seconds
         found.append((1 / (1 - min(share, 0.99)), f"a faster disk: reading takes {share:.0%} of preparing a picture"))
-    if decoding.seconds > 0.5 * single.seconds:
+    if decoding.seconds > 0.5 * single.seconds and not cached:
         told = f"decoding takes {decoding.seconds / single.seconds:.0%} of preparing a picture (not measured)"
-        found.append((1.0, f"{CACHE}: {told}" if _has("cache") else f"smaller copies of the pictures: {told}"))
+        whole = keeps(build_augmentations(recipe.data.augment))
+        found.append((1.0, f"data.cache=auto: {told}" if whole else f"smaller copies of the pictures: {told}"))
     lines = [line for _, line in sorted(found, key=lambda one: -one[0])]
     return lines or ["nothing that Cotag can set: more cores, or smaller pictures"]
-
-
-CACHE = "data.cache (keeps resized pictures on disk)"
-
-
-def _has(name: str) -> bool:
-    from cotag.recipe_settings import DataSettings
-
-    return name in DataSettings.model_fields
 
 
 def training_limit(stages: Sequence[Stage]) -> str:
