@@ -24,7 +24,7 @@ class RunFolder:
 
     Args:
         folder: ``recipe.yaml`` (resolved), ``data.json`` (source and label space), ``splits.csv`` (role of each
-            image), ``environment.json``, ``metrics.jsonl`` (one line per epoch or strength), ``checkpoints``,
+            image), ``environment.json``, ``metrics.jsonl`` (one line per epoch or strength), ``checkpoints``, ``tracking``,
             ``scores/*.parquet``, ``model``, ``report.html``, ``result.json``; ``final.json`` of a run on the union
             of training and validation images: what it took from the run that chose.
     """
@@ -37,6 +37,7 @@ class RunFolder:
         self.environment = self.folder / "environment.json"
         self.history = self.folder / "metrics.jsonl"
         self.checkpoints = self.folder / "checkpoints"
+        self.tracking = self.folder / "tracking"
         self.model = self.folder / "model"
         self.report = self.folder / "report.html"
         self.result = self.folder / "result.json"
@@ -54,7 +55,7 @@ class RunFolder:
         about = (self.recipe, self.data, self.splits, self.environment, self.final)
         for file in (*about, self.history, self.report, self.result):
             file.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.model, self.folder / "scores"):
+        for folder in (self.checkpoints, self.tracking, self.model, self.folder / "scores"):
             shutil.rmtree(folder, ignore_errors=True)
 
     @property

@@ -11,6 +11,8 @@ from cotag.models.backbone import Backbone
 from cotag.models.backbone_parts import layer_depths
 
 Groups = list[dict[str, Any]]
+# One pass over weights, gradients and moments in the place of one for each operation; see benchmarks/train.py.
+FUSED = True
 
 
 def parameter_groups(
@@ -52,7 +54,7 @@ def parameter_groups(
 
 def sgd(groups: Groups, momentum: float = 0.9, nesterov: bool = False) -> torch.optim.Optimizer:
     """Stochastic gradient descent with momentum."""
-    return torch.optim.SGD(groups, lr=groups[0]["lr"], momentum=momentum, nesterov=nesterov)
+    return torch.optim.SGD(groups, lr=groups[0]["lr"], momentum=momentum, nesterov=nesterov, fused=FUSED)
 
 
 def adam(
@@ -63,7 +65,9 @@ def adam(
     Source: Kingma, Ba, Adam, ICLR 2015, algorithm 1; Reddi et al., On the convergence of Adam and beyond, ICLR 2018,
         algorithm 2.
     """
-    return torch.optim.Adam(groups, lr=groups[0]["lr"], betas=(betas[0], betas[1]), eps=eps, amsgrad=amsgrad)
+    return torch.optim.Adam(
+        groups, lr=groups[0]["lr"], betas=(betas[0], betas[1]), eps=eps, amsgrad=amsgrad, fused=FUSED
+    )
 
 
 def adamw(
@@ -73,4 +77,6 @@ def adamw(
 
     Source: Loshchilov, Hutter, Decoupled weight decay regularization, ICLR 2019, algorithm 2.
     """
-    return torch.optim.AdamW(groups, lr=groups[0]["lr"], betas=(betas[0], betas[1]), eps=eps, amsgrad=amsgrad)
+    return torch.optim.AdamW(
+        groups, lr=groups[0]["lr"], betas=(betas[0], betas[1]), eps=eps, amsgrad=amsgrad, fused=FUSED
+    )

@@ -127,8 +127,11 @@ class Steps:
         """Change the weights by their gradients, and the average by the weights."""
         if self.settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        scaler = self.accelerator.scaler
+        before = 0.0 if scaler is None else scaler.get_scale()
         self.optimizer.step()
-        if self.optimizer.step_was_skipped:
+        # A fused optimizer is called for such a step, too, and does nothing in it; the scale tells.
+        if scaler is not None and scaler.get_scale() < before:
             self.skipped += 1
         elif self.average is not None:
             self.average.update(self.plain)
