@@ -3,17 +3,18 @@
     .venv/bin/python benchmarks/train.py [--quick] [--threads 1] [--only steps|memory|whole]
     .venv/bin/python benchmarks/train.py --gpu
 
-1. Steps: the loop's own code path (``Trainer``) on batches that lie in memory, against the loop that one writes by hand:
-   forward, loss, zero_grad, backward, step. Both have the same tagger, the same start, tensors, loss and optimizer.
-   Blocks of steps alternate; ``ratio`` is the median of the ratios of neighboring blocks, on the clock and in CPU seconds
-   (which other work on the machine hardly changes). Further rows add one setting each to the loop.
+1. Steps: the loop's own code path (``Trainer``) on batches that lie in memory, against the loop that one writes by
+   hand: forward, loss, zero_grad, backward, step. Both have the same tagger, the same start, tensors, loss and
+   optimizer. Blocks of steps alternate; ``ratio`` is the median of the ratios of neighboring blocks, on the clock and
+   in CPU seconds (which other work on the machine changes less). Further rows add settings to the loop.
 2. Memory: the peak of a process that trains, with and without ``train.recompute``.
-3. Whole: JPEG files to updated weights, with as many workers and threads as its parts alone. ``share`` is the slower of
-   (input alone, compute alone) divided by the whole, the median over rounds; where workers and threads are more than the
-   cores, no program could reach 1, and ``possible`` says what the sum of the CPU seconds of both parts allows.
-4. ``--gpu``: ResNet-101 at 448 and Swin-B at 224, bf16, channels last, compiled, by the loop; the bare compiled step of the
-   same; and the step as ML-GCN's published program writes it (float32, contiguous, eager, the loss read at every step).
-   Images per second (median of blocks), ratios, and the peak of the GPU's memory.
+3. Whole: JPEG files to updated weights, with as many workers and threads as its parts alone. ``share`` is the slower
+   of (input alone, compute alone) divided by the whole, the median over rounds. Where workers and threads together
+   keep more than the cores busy, no program could reach 1: ``possible`` is the same with the whole that the CPU
+   seconds of both parts, spread over all cores, would allow.
+4. ``--gpu``: ResNet-101 at 448 and Swin-B at 224, bf16, channels last, compiled, by the loop; the bare compiled step
+   of the same; and the step as ML-GCN's published program writes it (float32, contiguous, eager, the loss read at
+   every step). Images per second (median of blocks), ratios, and the peak of the GPU's memory.
 """
 
 from __future__ import annotations
@@ -41,11 +42,15 @@ from cotag.data.loader import BatchOrder, ImageRows, Loader
 from cotag.models.recompute import recomputing
 from cotag.models.tagger import Tagger, build_tagger
 from cotag.registry import OPTIMIZERS
+from cotag.training.checkpoint import TrainingState
 from cotag.training.criterion import Criterion
+from cotag.training.interruption import Interruption
 from cotag.training.loop_settings import LoopSettings, StepSettings
 from cotag.training.losses.bce import BCE
 from cotag.training.optim import parameter_groups
+from cotag.training.safekeeping import Safekeeping
 from cotag.training.schedules import cosine
+from cotag.training.tracking import Tracking
 from cotag.training.trainer import Trainer
 from cotag.types.batch import Batch
 from cotag.types.index import Index
@@ -91,8 +96,8 @@ class InMemory:
     def __len__(self) -> int:
         return self.length
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        for place in range(self.length):
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for place in range(start, self.length):
             yield self.batches[place % len(self.batches)]
 
 
@@ -104,11 +109,13 @@ class Loop:
         settings = LoopSettings(1, choose_by="last", step=step or StepSettings(), **loop)
         chosen = optimizer_of(self.model, optimizer)
         self.trainer = Trainer(self.model, Criterion(BCE()), chosen, cosine(), settings, lambda model: {})
+        self.trainer._keeping = Safekeeping(self.trainer.steps, None, Interruption(), None)
+        self.trainer._tracking = Tracking()
 
     def over(self, source: Any) -> None:
         """One epoch, without what comes between epochs."""
         with Silent().task("", 0) as task:
-            self.trainer._epoch(source, 1, len(source), task)
+            self.trainer._epoch(source, TrainingState(""), len(source), task)
 
 
 def ours(batches: list[Batch], model: Tagger, **settings: Any) -> Block:
@@ -227,9 +234,8 @@ def measure_whole(quick: bool, workers: int, batch_size: int = 16) -> None:
     rounds, length = (2, 6) if quick else (7, 16)
     cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
     print(f"\nWhole: {workers} worker, {threads} threads, {cores} cores, epochs of {length} batches of {batch_size}\n")
-    print(
-        "| backbone | size | input ms | compute ms | whole ms (an image) | share | possible |\n|---|---|---|---|---|---|---|"
-    )
+    print("| backbone | size | input ms | compute ms | whole ms (an image) | share | possible |")
+    print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         paths = photographs(Path(folder), length * batch_size)
         for name, size in (("resnet18", 224), ("mobilenetv2_050", 96), ("test_resnet", 64), ("test_resnet", 32)):
@@ -309,7 +315,7 @@ def gpu_blocks(name: str, size: int, batch_size: int, device: torch.device) -> I
     batches = batches_of(4, batch_size, size, labels=80)
     yield "as published", as_published(tagger(name, size, 80), contiguous, device)
     yield "bare compiled step", bare_compiled(tagger(name, size, 80), batches, device)
-    yield "Cotag", ours(batches, tagger(name, size, 80), step=StepSettings("bf16", 1, True), clip_norm=10.0)
+    yield "Cotag", ours(batches, tagger(name, size, 80), step=StepSettings("bf16", 1, batch_size), clip_norm=10.0)
 
 
 def measure_gpu(quick: bool, device: torch.device) -> None:
@@ -333,9 +339,8 @@ def measure_gpu(quick: bool, device: torch.device) -> None:
             ratio = speeds[title] / speeds["as published"]
             share = f"{speeds[title] / speeds['bare compiled step']:.3f}" if "bare compiled step" in speeds else ""
             peak = torch.cuda.max_memory_allocated(device) / 2**30
-            print(
-                f"| {name} | {size} | {batch_size} | {title} | {speeds[title]:,.0f} | {ratio:.2f} | {share} | {peak:.1f} |"
-            )
+            measured = f"{speeds[title]:,.0f} | {ratio:.2f} | {share} | {peak:.1f}"
+            print(f"| {name} | {size} | {batch_size} | {title} | {measured} |")
             sys.stdout.flush()
             del block
             gc.collect()

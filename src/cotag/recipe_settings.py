@@ -139,6 +139,9 @@ class TrainSettings(Settings):
     refit: bool = Field(True, description="on features: fit once more with the images that chose, then judge")
     folds: int | None = Field(None, ge=1, description="lbfgs: choose by so many folds (5); 1: by a part alone")
     seed: int = Field(0, ge=0, le=MAX_SEED)
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        (), description="what hears of the training"
+    )
 
 
 class DecideSettings(Settings):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import accelerate
@@ -15,6 +16,7 @@ from cotag.errors import NonFiniteLoss, SettingError
 from cotag.models.scoring import score_batches
 from cotag.registry import OPTIMIZERS
 from cotag.training import running_loss, step
+from cotag.training.checkpoint import Checkpoints
 from cotag.training.criterion import Criterion
 from cotag.training.features import FeatureBatches, FeatureSet
 from cotag.training.loop_settings import LoopSettings, StepSettings
@@ -178,7 +180,28 @@ def test_a_step_whose_scaled_gradient_overflows_is_left_out(half: list[accelerat
     scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**4})
     steps.take([(batch, True)], watch())
     assert (steps.skipped, steps.average.updates) == (1, 1)
-    assert apart(model, Pictures()) > 0
+    assert 0 < apart(model, Pictures()) < 0.2
+
+
+def test_the_scale_of_gradients_survives_resuming(half: list[accelerate.Accelerator], tmp_path: Path) -> None:
+    def fit(resume: bool, stop_after: int | None = None) -> dict[str, Any]:
+        model = Pictures()
+        optimizer = OPTIMIZERS.build("sgd", parameter_groups(model, 0.3, 1.0, 0.01), momentum=0.9)
+        loop = LoopSettings(3, choose_by="last", stop_after=stop_after, step=StepSettings("fp16"))
+        kept = Checkpoints(tmp_path / "checkpoints")
+        trainer = Trainer(model, Criterion(BCE()), optimizer, cosine(), loop, lambda model: {}, kept)
+        scaler = half[-1].scaler
+        if not resume:
+            scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**20})
+        trainer.fit(source(7), "", Silent(), resume)
+        found: dict[str, Any] = scaler.state_dict()
+        return found
+
+    wanted = fit(False)
+    assert wanted["scale"] < 2.0**20
+    between = fit(False, stop_after=1)
+    assert between != wanted
+    assert fit(True) == wanted
 
 
 def test_precisions_that_there_are_not() -> None:

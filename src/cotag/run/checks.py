@@ -19,7 +19,7 @@ LOOP_SETTINGS = (
     *("warmup_epochs", "clip_norm", "patience", "ema", "l1"),
 )
 # For pictures alone: a head on features is small and trained in seconds, its arithmetic is quick as it is.
-WHOLE_SETTINGS = ("accumulate", "precision", "compile", "recompute", "checkpoint_minutes")
+WHOLE_SETTINGS = ("accumulate", "precision", "compile", "recompute", "checkpoint_minutes", "trackers")
 BACKBONE_SETTINGS = ("backbone_rate", "layer_decay", "freeze", "norm_statistics")
 # Which settings the kinds of a graph use.
 GRAPH_USES = {

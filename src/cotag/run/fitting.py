@@ -47,6 +47,7 @@ from cotag.training.label_counts import LabelCounts
 from cotag.training.loop_settings import LoopSettings, StepSettings
 from cotag.training.optim import parameter_groups
 from cotag.training.processes import this_process
+from cotag.training.tracking import Tracking
 from cotag.training.trainer import Trainer
 from cotag.types.index import Index
 from cotag.types.progress import Progress
@@ -211,8 +212,9 @@ def fit_end_to_end(
         Checkpoints(folder.checkpoints, given.checkpoint_minutes),
         lambda row: str(index.image(row)),
     )
+    tracking = Tracking(given.trackers, folder.tracking, recipe.model_dump(mode="json"))
     with recomputing(tagger.backbone) if given.recompute else nullcontext():
-        reached = trainer.fit(batches, index.label_space.hash, progress, resume)
+        reached = trainer.fit(batches, index.label_space.hash, progress, resume, tracking)
     fitted = time.monotonic()
     scores = {}
     skipped = {**batches.skipped.reasons, **held_out.skipped.reasons}
@@ -238,7 +240,7 @@ def loop_settings(recipe: Recipe, stop_after: int | None = None) -> LoopSettings
         choose_by,
         given.ema,
         stop_after,
-        StepSettings(given.precision, given.accumulate, given.compile),
+        StepSettings(given.precision, given.accumulate, given.batch_size if given.compile else None),
     )
 
 

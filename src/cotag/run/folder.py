@@ -24,7 +24,8 @@ class RunFolder:
 
     Args:
         folder: ``recipe.yaml`` (resolved), ``data.json`` (source and label space), ``splits.csv`` (role of each
-            image), ``environment.json``, ``metrics.jsonl`` (one line per epoch or strength), ``checkpoints``, ``tracking``,
+            image), ``environment.json``, ``metrics.jsonl`` (one line per epoch or strength), ``checkpoints``,
+            ``tracking`` (what trackers keep),
             ``scores/*.parquet``, ``model``, ``report.html``, ``result.json``; ``final.json`` of a run on the union
             of training and validation images: what it took from the run that chose.
     """

@@ -180,6 +180,8 @@ class Checkpoints:
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             optimizer.load_state_dict(saved["optimizer"])
+            if getattr(optimizer, "scaler", None) is not None:
+                optimizer.scaler.load_state_dict(saved["scaler"])  # type: ignore[attr-defined]
             shares = saved["processes"]
         except Exception as error:
             raise ResumeError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train again") from None
@@ -239,8 +241,11 @@ def _take_share(shares: list[dict[str, Any]], state: TrainingState, path: Path) 
 
 
 def _save_optimizer(optimizer: torch.optim.Optimizer, shares: list[dict[str, Any]], path: Path) -> None:
+    saved = {"optimizer": optimizer.state_dict(), "processes": shares}
+    if getattr(optimizer, "scaler", None) is not None:
+        saved["scaler"] = optimizer.scaler.state_dict()  # type: ignore[attr-defined]
     try:
-        torch.save({"optimizer": optimizer.state_dict(), "processes": shares}, path)
+        torch.save(saved, path)
     # So torch reports a full disk.
     except RuntimeError as error:
         raise StorageError(f"{path}: could not be written (is the disk full?); free space and resume") from error

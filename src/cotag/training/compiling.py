@@ -12,7 +12,7 @@ from cotag.types.batch import Output
 
 
 class Compiled:
-    """Computes a model, compiled for full batches; smaller ones are computed as without it.
+    """Computes a model, compiled for full batches; others are computed as without it.
 
     So the last batch of an epoch, which may be smaller, costs no second compilation, and none of its images has to be
     made up: padding would change the statistics of batch norms. The model itself stays as it is: its weights, their
@@ -20,12 +20,16 @@ class Compiled:
 
     Args:
         model: takes images (B, C, H, W).
+        size: B of a full batch.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, size: int) -> None:
+        self.model, self.size = model, size
         self._compiled = torch.compile(model, dynamic=False)
-        self._size = 0
+        for module in model.modules():
+            # It would change in the first batch, and the second would compile everything once more.
+            if isinstance(module, Backbone) and size > 1:
+                module.trained_on_several = True
 
     def __call__(self, images_BCHW: Tensor) -> Output:
         """What the model returns.
@@ -33,11 +37,9 @@ class Compiled:
         Raises:
             SettingError: there is no compiler, or the model cannot be compiled.
         """
-        if len(images_BCHW) < self._size:
+        if len(images_BCHW) != self.size:
             small: Output = self.model(images_BCHW)
             return small
-        if len(images_BCHW) > self._size:
-            self._begin(len(images_BCHW))
         try:
             found: Output = self._compiled(images_BCHW)
         except TorchDynamoException as error:
@@ -48,10 +50,3 @@ class Compiled:
                 "as g++, and Triton on a GPU; install it, or set train.compile=false"
             ) from error
         return found
-
-    def _begin(self, size: int) -> None:
-        self._size = size
-        for module in self.model.modules():
-            # It would change in the first batch, and the second would compile everything once more.
-            if isinstance(module, Backbone) and size > 1:
-                module.trained_on_several = True

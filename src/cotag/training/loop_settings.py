@@ -12,12 +12,12 @@ class StepSettings:
     Attributes:
         precision: in which the model computes: ``fp32``, ``bf16`` or ``fp16``.
         accumulate: batches whose gradients make one step.
-        compile: compile the model's forward for full batches.
+        compile: images of a full batch, for which the model's forward is compiled; None for not.
     """
 
     precision: str = "fp32"
     accumulate: int = 1
-    compile: bool = False
+    compile: int | None = None
 
 
 @dataclass(frozen=True)

@@ -80,3 +80,16 @@ def adamw(
     return torch.optim.AdamW(
         groups, lr=groups[0]["lr"], betas=(betas[0], betas[1]), eps=eps, amsgrad=amsgrad, fused=FUSED
     )
+
+
+def unfuse(optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimizer step in several passes, as under scaled gradients.
+
+    Where their first step is skipped, torch's fused SGD (2.15) goes on with a momentum that was never written.
+    """
+    for group in optimizer.param_groups:
+        if "fused" in group:
+            group["fused"] = None
+    # Without this torch leaves it to the fused step to skip, and Accelerate cannot tell that it did.
+    if hasattr(optimizer, "_step_supports_amp_scaling"):
+        optimizer._step_supports_amp_scaling = False

@@ -12,6 +12,7 @@ from cotag.training.compiling import Compiled
 from cotag.training.criterion import Criterion
 from cotag.training.ema import ExponentialAverage
 from cotag.training.loop_settings import LoopSettings
+from cotag.training.optim import unfuse
 from cotag.training.precision import accelerator_of, as_it_was
 from cotag.training.running_loss import RunningLoss
 from cotag.training.schedules import Schedule, factor
@@ -47,11 +48,13 @@ class Steps:
         self.accelerator = accelerator_of(settings.step.precision)
         self.criterion = criterion.to(self.accelerator.device)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        if self.accelerator.scaler is not None:
+            unfuse(optimizer)
         self.schedule, self.settings = schedule, settings
         self._rates = [group["lr"] for group in optimizer.param_groups]
         as_it_was(self.plain)
         self.skipped = 0
-        self._compute = Compiled(self.model) if settings.step.compile else self.model
+        self._compute = Compiled(self.model, settings.step.compile) if settings.step.compile else self.model
         self.average = None if settings.ema is None else ExponentialAverage(self.plain, settings.ema)
 
     @property
@@ -127,11 +130,8 @@ class Steps:
         """Change the weights by their gradients, and the average by the weights."""
         if self.settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        scaler = self.accelerator.scaler
-        before = 0.0 if scaler is None else scaler.get_scale()
         self.optimizer.step()
-        # A fused optimizer is called for such a step, too, and does nothing in it; the scale tells.
-        if scaler is not None and scaler.get_scale() < before:
+        if self.optimizer.step_was_skipped:
             self.skipped += 1
         elif self.average is not None:
             self.average.update(self.plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 from accelerate.utils import ProjectConfiguration
 
-from cotag.errors import MissingExtra, TrainingError
+from cotag.errors import CotagWarning, MissingExtra, TrainingError
 from cotag.storage import write_json
 
 PROJECT = "cotag"
@@ -46,10 +47,11 @@ class Tracking:
         self.names, self.folder, self.every = names, folder or Path(), every
         self._settings = flat(settings or {})
         self._accelerator: Accelerator | None = None
+        self._length = 0
 
     @contextmanager
-    def open(self, accelerator: Accelerator) -> Iterator[None]:
-        """The trackers listen inside.
+    def open(self, accelerator: Accelerator, length: int) -> Iterator[None]:
+        """The trackers listen inside to a training whose epochs have ``length`` steps.
 
         Raises:
             TrainingError: one does not start; the message says why.
@@ -68,7 +70,7 @@ class Tracking:
                 f"train.trackers = [{', '.join(self.names)}]: did not start ({reason}); leave it out, or see to its "
                 "settings, such as MLFLOW_TRACKING_URI or WANDB_MODE=offline"
             ) from error
-        self._accelerator = accelerator
+        self._accelerator, self._length = accelerator, length
         if accelerator.is_main_process:
             self._keep_ids(accelerator)
         try:
@@ -83,12 +85,28 @@ class Tracking:
     def step(self, number: int, loss: float, rate: float) -> None:
         """Tell, now and then, the running loss and the learning rate after a step, from 1 over all epochs."""
         if self._accelerator is not None and number % self.every == 0:
-            self._accelerator.log({"step/loss": loss, "step/learning_rate": rate}, step=number)
+            self._log({"step/loss": loss, "step/learning_rate": rate}, number)
 
-    def epoch(self, number: int, row: Mapping[str, float]) -> None:
-        """Tell an epoch's line of ``metrics.jsonl``, after so many steps in all."""
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Tell an epoch's line of ``metrics.jsonl``, at its last step."""
         if self._accelerator is not None:
-            self._accelerator.log({f"epoch/{name}": value for name, value in row.items()}, step=number)
+            told = {f"epoch/{'number' if name == 'epoch' else name}": value for name, value in row.items()}
+            self._log(told, int(row["epoch"]) * self._length)
+
+    def _log(self, values: dict[str, float], number: int) -> None:
+        assert self._accelerator is not None
+        try:
+            self._accelerator.log(values, step=number)
+        # A server that went away must not take hours of training with it.
+        except Exception as error:
+            self._accelerator = None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            warnings.warn(
+                f"train.trackers: fell silent at step {number} ({reason}); training goes on, and metrics.jsonl has "
+                "every epoch",
+                CotagWarning,
+                stacklevel=2,
+            )
 
     def _arguments(self) -> dict[str, dict[str, Any]]:
         """What the trackers are started with: the run's name, and its number where it had one already."""

@@ -22,6 +22,7 @@ from cotag.training.safekeeping import Safekeeping
 from cotag.training.schedules import Schedule
 from cotag.training.step import Steps
 from cotag.training.timing import Timed
+from cotag.training.tracking import Tracking
 from cotag.types.batch import Batch
 from cotag.types.progress import Progress, Task
 
@@ -67,13 +68,17 @@ class Trainer:
         self.evaluate, self.checkpoints, self.name_of = evaluate, checkpoints, name_of
         self._best: dict[str, torch.Tensor] = {}
 
-    def fit(self, batches: EpochSource, label_hash: str, progress: Progress, resume: bool = False) -> TrainingState:
+    def fit(
+        self, batches: EpochSource, label_hash: str, progress: Progress, resume: bool = False,
+        tracking: Tracking | None = None,
+    ) -> TrainingState:  # fmt: skip
         """Train, and leave the model with the weights that validation chose.
 
         Args:
             batches: the images that train.
             label_hash: of the label space, kept in the checkpoints.
             resume: go on from the last checkpoint.
+            tracking: hears of steps and epochs.
 
         SIGTERM and Ctrl-C are obeyed after the step at which they come, once a checkpoint is written.
 
@@ -83,7 +88,8 @@ class Trainer:
             Terminated, KeyboardInterrupt: a signal asked for it.
         """
         length = steps_of(len(batches), self.settings.step.accumulate)
-        with Interruption() as interruption:
+        self._tracking = tracking or Tracking()
+        with Interruption() as interruption, self._tracking.open(self.steps.accelerator, length):
             skipped = getattr(batches, "skipped", None)
             self._keeping = Safekeeping(self.steps, self.checkpoints, interruption, skipped)
             state = self._begun(length, label_hash, progress, resume)
@@ -123,6 +129,7 @@ class Trainer:
             steps.take(done.passed(group), losses)
             done.step = number + 1
             task.advance(1, epoch=epoch, loss=f"{losses.mean:.4f}", **timed.told(number + 1))
+            self._tracking.step((epoch - 1) * length + done.step, losses.mean, steps.rate)
             self._keeping.after_step(state, losses, timed)
         losses.settle()
         total, samples = steps.summed([losses.total, losses.samples])
@@ -156,6 +163,7 @@ class Trainer:
         if shown:
             told_best = better and self.settings.choose_by != "last"
             progress.say(f"epoch {epoch}: {shown}{'  best' if told_best else ''}")
+        self._tracking.epoch(state.history[-1])
         self._keeping.after_epoch(state)
 
     def _keep_best(self, plain: nn.Module) -> None:
