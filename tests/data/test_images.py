@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -242,6 +243,22 @@ def test_find_images(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=said) as caught:
             names("a.webp", given)
         assert given in str(caught.value)
+
+
+def test_shards_and_addresses_are_found(tmp_path: Path) -> None:
+    for name in ("b/2.JPG", "b/1.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    for name, members in (("a.tar", ["b/2.JPG", "b/1.txt"]), ("c.tar", ["b/1.txt"])):
+        with tarfile.open(tmp_path / name, "w") as shard:
+            for member in members:
+                shard.add(tmp_path / member, member)
+    member, address = f"{tmp_path}/a.tar::b/2.JPG", "https://host/x.jpg"
+    assert [str(place) for place in find_images([tmp_path / "a.tar", member, address])] == [member, address]
+    with pytest.raises(DataError, match="the shard holds no image"):
+        find_images([tmp_path / "c.tar"])
+    with pytest.raises(DataError, match="no such file"):
+        find_images([tmp_path / "none.tar"])
 
 
 @pytest.mark.real

@@ -27,7 +27,10 @@ WIDEST = 60
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run folder or its model folder.")],
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES", help="Files, folders and patterns; for psg-submission psg:FILE.")
+        list[str],
+        typer.Argument(
+            metavar="IMAGES", help="Files, folders, patterns, tar files, addresses; for psg-submission psg:FILE."
+        ),
     ],
     form: Annotated[
         str, typer.Option("--format", metavar="NAME", help="table, csv, jsonl or psg-submission.")

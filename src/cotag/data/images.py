@@ -15,7 +15,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cotag.data.contents import open_image_bytes
+from cotag.data.tar_shards import Walk
 from cotag.errors import DataError, ImageError
+from cotag.types.places import Place, is_address, root_of, split_part
 
 MAX_PIXELS = 100_000_000
 """The most pixels (width times height) that an image may declare; more is refused before anything is decoded."""
@@ -209,18 +211,19 @@ def _eight_bits(image: Image.Image, where: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The images that files, folders and patterns stand for, each once, in the order given.
+def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Place]:
+    """The images that files, folders, patterns, shards and addresses stand for, each once, in the order given.
 
     Args:
         paths: a file is taken as it is; a folder stands for all images in it and below, sorted by path, hidden
             ones left out; a pattern (``*``, ``?``, ``[...]``, ``**``) for the images that it matches, or where it
-            matches folders alone, for the images in these.
+            matches folders alone, for the images in these; a tar file for the images in it, also at an address;
+            a part of a file (``a.tar::b.jpg``) and an address are taken as they are.
 
     Raises:
         DataError: a path or pattern stands for no image.
     """
-    found: dict[Path, None] = {}
+    found: dict[Place, None] = {}
     for given in paths:
         images = _expand(os.fspath(given))
         if not images:
@@ -229,15 +232,22 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found)
 
 
-def _expand(given: str) -> list[Path]:
+def _expand(given: str) -> list[Place]:
+    if split_part(given) is not None:
+        return [root_of(given)]
+    if given.endswith(".tar") and (is_address(given) or Path(given).is_file()):
+        members = (member.name for member, _ in Walk(root_of(given)).members())
+        return [root_of(f"{given}::{name}") for name in members if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if is_address(given):
+        return [given]
     path = Path(given)
     if path.is_dir():
-        return _images_below(path)
+        return [*_images_below(path)]
     if path.exists():
         return [path]
     matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]  # noqa: PTH207 (absolute ones too)
     files = [match for match in matches if match.suffix.lower() in IMAGE_SUFFIXES and match.is_file()]
-    return files or [image for match in matches if match.is_dir() for image in _images_below(match)]
+    return [*files] or [image for match in matches if match.is_dir() for image in _images_below(match)]
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -247,6 +257,8 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def _nothing(given: str) -> str:
+    if given.endswith(".tar") and Path(given).is_file():
+        return f"the shard holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}); give another"
     if Path(given).is_dir():
         return f"the folder holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}); give another"
     if glob.has_magic(given):
