@@ -110,6 +110,9 @@ class TrainSettings(Settings):
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the arithmetic; weights are float32")
     compile: bool = Field(False, description="compile the model for the device, once at the start")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="of several processes each holds all weights, or a share of them"
+    )
     recompute: bool = Field(False, description="compute the backbone's blocks twice, for less memory")
     loss: str = "bce"
     loss_args: dict[str, Any] = Field(default_factory=dict)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from cotag.errors import CotagError
 from cotag.models.tagger import Tagger, build_tagger
@@ -16,6 +18,8 @@ from cotag.recipe import Recipe
 from cotag.registry import LOSSES, OPTIMIZERS
 from cotag.run.loaders import judging_loader, score_together, training_loader
 from cotag.run.train import train
+from cotag.training import sharding
+from cotag.training.checkpoint import Checkpoints
 from cotag.training.criterion import Criterion
 from cotag.training.gathering import gathered_reasons
 from cotag.training.loop_settings import LoopSettings, StepSettings
@@ -29,8 +33,9 @@ from cotag.types.labels import LabelSpace
 from cotag.types.progress import Silent
 
 TINY = ("model.backbone=test_vit", "model.weights=none", "data.image_size=32", "model.backbone_args={img_size: 32}")
-# A mean over known entries, over all entries, over images, with a penalty, and of several batches at a step.
-TRAININGS = ("bce", "assume_negative", "zlpr", "l1", "accumulate")
+# A mean over known entries, over all entries, over images, with a penalty, of several batches at a step, with weights
+# in shares, and so stopped and resumed.
+TRAININGS = ("bce", "assume_negative", "zlpr", "l1", "accumulate", "fsdp", "resumed")
 ROWS, BAD, ENDED = 21, (4, 13, 17), 7
 
 
@@ -58,23 +63,46 @@ def tagger_of(index: Index) -> Tagger:
     return build_tagger(index.label_space, "test_vit", "linear", {"img_size": 32}, preprocessing={"image_size": 32})
 
 
-def trained(index: Index, name: str, batch_size: int) -> dict[str, np.ndarray]:
-    """The losses of two epochs of three steps, the last of 4 or 5 images, and all weights after them."""
+def trained(index: Index, name: str, batch_size: int, folder: Path | None = None) -> dict[str, np.ndarray]:
+    """The losses of two epochs of three steps, the last of 4 or 5 images, and all weights after them.
+
+    With a folder those that share weights do so, keep checkpoints, and one is stopped after the first epoch.
+    """
+    kept = Checkpoints(folder / name / "checkpoints") if folder and name in ("fsdp", "resumed") else None
+    if kept is not None and name == "resumed":
+        fitted(index, name, batch_size, kept, stop_after=1)
+    return fitted(index, name, batch_size, kept, resume=name == "resumed" and kept is not None)
+
+
+def fitted(
+    index: Index,
+    name: str,
+    batch_size: int,
+    kept: Checkpoints | None,
+    stop_after: int | None = None,
+    resume: bool = False,
+) -> dict[str, np.ndarray]:
+    """See ``trained``."""
     tagger = tagger_of(index)
     loss = LOSSES.build(name if name in LOSSES.names() else "bce")
-    accumulate = 2 if name == "accumulate" else 1
+    accumulate, parallel = 2 if name == "accumulate" else 1, "ddp" if kept is None else "fsdp"
     fit = Trainer(
         tagger,
         Criterion(loss, 1e-3 if name == "l1" else 0.0, tagger.parameters()),
         OPTIMIZERS.build("sgd", parameter_groups(tagger, 0.1, 1.0, 0.01), momentum=0.9),
         constant(),
-        LoopSettings(2, clip_norm=0.3, choose_by="last", step=StepSettings(accumulate=accumulate)),
+        LoopSettings(2, 0.0, 0.3, None, "last", None, stop_after, StepSettings("fp32", accumulate, None, parallel)),
         lambda model: {},
+        kept,
     )
+    if parallel == "fsdp":
+        shares = [parameter for parameter in fit.steps.model.parameters() if isinstance(parameter, DTensor)]
+        assert len(shares) == len(list(tagger.parameters()))
+        assert sum(isinstance(module, FSDPModule) for module in fit.steps.model.modules()) > 2
     own = recipe(batch_size // accumulate)
     # A last batch of one image would be repeated in the second process, and weigh twice beside others of its step.
     rows = np.arange(ROWS if accumulate == 1 else ROWS - 1)
-    history = fit.fit(training_loader(tagger, index, rows, own), "hash", Silent()).history
+    history = fit.fit(training_loader(tagger, index, rows, own), "hash", Silent(), resume).history
     weights = torch.cat([parameter.detach().flatten() for parameter in tagger.parameters()])
     losses = np.array([row["train_loss"] for row in history[1:]])
     return {f"{name}-loss": losses, f"{name}-weights": weights.numpy()}
@@ -104,8 +132,9 @@ def in_process(pictures: Path, folder: Path) -> None:
     place, index = this_process(), pictured(pictures)
     assert place.num_processes == 2
     found = scored(index, spoiled(index, folder), tagger_of(index))
+    sharding.PART_WEIGHTS = 20_000
     for name in TRAININGS:
-        found.update(trained(index, name, 4))
+        found.update(trained(index, name, 4, folder))
     np.savez(folder / f"{place.process_index}.npz", **found)  # type: ignore[arg-type]
 
     def leave(told: str) -> None:
@@ -146,6 +175,15 @@ def test_two_processes_do_what_one_does(pictures: Path, tmp_path: Path, launched
         for name, value in trained(index, training, 8).items():
             np.testing.assert_array_equal(first[name], second[name], name)
             np.testing.assert_allclose(first[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+    # A checkpoint of shares is one of whole weights.
+    tagger = tagger_of(index)
+    checkpoints = Checkpoints(tmp_path / "resumed" / "checkpoints")
+    optimizer = OPTIMIZERS.build("sgd", parameter_groups(tagger, 0.1, 1.0, 0.01), momentum=0.9)
+    checkpoints.load_last(tagger, optimizer, "hash")
+    weights = torch.cat([parameter.detach().flatten() for parameter in tagger.parameters()]).numpy()
+    np.testing.assert_array_equal(weights, first["resumed-weights"])
+    assert all(state["momentum_buffer"].shape == weight.shape for weight, state in optimizer.state.items())
 
     # The second could not read an image; the first was told so, whether it noticed by itself or not.
     assert (tmp_path / "error-1").read_text().startswith("ImageError: ")

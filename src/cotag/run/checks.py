@@ -19,7 +19,9 @@ LOOP_SETTINGS = (
     *("warmup_epochs", "clip_norm", "patience", "ema", "l1"),
 )
 # For pictures alone: a head on features is small and trained in seconds, its arithmetic is quick as it is.
-WHOLE_SETTINGS = ("accumulate", "precision", "compile", "recompute", "checkpoint_minutes", "trackers")
+WHOLE_SETTINGS = ("accumulate", "precision", "compile", "recompute", "parallel", "checkpoint_minutes", "trackers")
+# What is not done with weights in shares.
+WHOLE_WEIGHTS = ("ema", "l1", "compile", "recompute")
 BACKBONE_SETTINGS = ("backbone_rate", "layer_decay", "freeze", "norm_statistics")
 # Which settings the kinds of a graph use.
 GRAPH_USES = {
@@ -56,6 +58,7 @@ def check_recipe(recipe: Recipe) -> None:
             raise SettingError("train.weight_decay = auto: is chosen on features only; give a number for end_to_end")
         _refuse_unused(given, ("refit", "folds"), "train.mode = end_to_end", "train.mode=features")
         _check_frozen(given)
+        _check_parallel(given)
     if given.optimizer != "lbfgs" and given.folds is not None:
         raise SettingError("train.folds: is for train.optimizer = lbfgs; leave it out, or choose lbfgs")
     if given.optimizer == "lbfgs":
@@ -64,6 +67,14 @@ def check_recipe(recipe: Recipe) -> None:
                 f"train.optimizer = lbfgs: solves loss bce only, given {given.loss}; choose adamw or sgd"
             )
         _refuse_unused(given, LOOP_SETTINGS, "train.optimizer = lbfgs", "adamw or sgd")
+
+
+def _check_parallel(given: TrainSettings) -> None:
+    """Refuse what is not done with weights in shares."""
+    if given.parallel == "fsdp":
+        _refuse_unused(given, WHOLE_WEIGHTS, "train.parallel = fsdp", "train.parallel=ddp")
+        if given.precision == "fp16":
+            raise SettingError("train.precision = fp16: is not for train.parallel = fsdp; choose bf16 or fp32")
 
 
 def _check_frozen(given: TrainSettings) -> None:

@@ -240,7 +240,7 @@ def loop_settings(recipe: Recipe, stop_after: int | None = None) -> LoopSettings
         choose_by,
         given.ema,
         stop_after,
-        StepSettings(given.precision, given.accumulate, given.batch_size if given.compile else None),
+        StepSettings(given.precision, given.accumulate, given.batch_size if given.compile else None, given.parallel),
     )
 
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -88,6 +88,14 @@ def own_share(state: TrainingState) -> dict[str, Any]:
     return {"random": random_state(), "place": done.place, "total": done.total, "samples": done.samples}
 
 
+class Stateful(Protocol):
+    """What gives its state and takes it back, such as an optimizer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, saved: dict[str, Any], /) -> object: ...
+
+
 class Checkpoints:
     """The folder ``checkpoints`` of a run: ``last`` to go on from, ``before`` it, and ``best`` as validation chose.
 
@@ -108,7 +116,7 @@ class Checkpoints:
     def save_last(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Stateful,
         state: TrainingState,
         average: ExponentialAverage | None = None,
         criterion: nn.Module | None = None,
@@ -155,7 +163,7 @@ class Checkpoints:
     def load_last(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Stateful,
         label_hash: str,
         average: ExponentialAverage | None = None,
         criterion: nn.Module | None = None,
@@ -240,10 +248,11 @@ def _take_share(shares: list[dict[str, Any]], state: TrainingState, path: Path) 
         setattr(state.unfinished, name, share[name])
 
 
-def _save_optimizer(optimizer: torch.optim.Optimizer, shares: list[dict[str, Any]], path: Path) -> None:
+def _save_optimizer(optimizer: Stateful, shares: list[dict[str, Any]], path: Path) -> None:
     saved = {"optimizer": optimizer.state_dict(), "processes": shares}
-    if getattr(optimizer, "scaler", None) is not None:
-        saved["scaler"] = optimizer.scaler.state_dict()  # type: ignore[attr-defined]
+    scaler = getattr(optimizer, "scaler", None)
+    if scaler is not None:
+        saved["scaler"] = scaler.state_dict()
     try:
         torch.save(saved, path)
     # So torch reports a full disk.

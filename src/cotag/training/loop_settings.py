@@ -13,11 +13,13 @@ class StepSettings:
         precision: in which the model computes: ``fp32``, ``bf16`` or ``fp16``.
         accumulate: batches whose gradients make one step.
         compile: images of a full batch, for which the model's forward is compiled; None for not.
+        parallel: what several processes hold: ``ddp`` all of the weights, ``fsdp`` shares of them.
     """
 
     precision: str = "fp32"
     accumulate: int = 1
     compile: int | None = None
+    parallel: str = "ddp"
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,9 @@ class Safekeeping:
         if self.checkpoints is None:
             raise ResumeError("this training keeps no checkpoints; train without resume")
         steps = self.steps
-        fitted = (steps.plain, steps.optimizer, label_hash, steps.average, steps.criterion)
+        fitted = (steps.plain, steps.kept_optimizer, label_hash, steps.average, steps.criterion)
         state = self.checkpoints.load_last(*fitted, progress)
+        steps.scatter()
         if self._skipped is not None:
             self._skipped.reasons.update({int(row): reason for row, reason in state.skipped.items()})
         self._write_history(state)
@@ -133,6 +134,8 @@ class Safekeeping:
         if self.checkpoints is None:
             return
         steps = self.steps
+        steps.gather()
+        optimizer = steps.kept_optimizer
         skipped = {} if self._skipped is None else self._skipped.reasons
         told: list[dict[str, Any]] = gather_object([{"share": own_share(state), "skipped": skipped}])
         for one in told:
@@ -140,7 +143,7 @@ class Safekeeping:
         if steps.accelerator.is_main_process:
             shares = [one["share"] for one in told]
             average, criterion = steps.average, steps.criterion
-            self.checkpoints.save_last(steps.plain, steps.optimizer, state, average, criterion, shares)
+            self.checkpoints.save_last(steps.plain, optimizer, state, average, criterion, shares)
             self._write_history(state)
         self._written = time.monotonic()
 

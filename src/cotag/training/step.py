@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from cotag.training.checkpoint import Stateful
 from cotag.training.compiling import Compiled
 from cotag.training.criterion import Criterion
 from cotag.training.ema import ExponentialAverage
@@ -16,6 +17,7 @@ from cotag.training.optim import unfuse
 from cotag.training.precision import accelerator_of, as_it_was
 from cotag.training.running_loss import RunningLoss
 from cotag.training.schedules import Schedule, factor
+from cotag.training.sharding import Sharded
 from cotag.types.batch import Batch
 
 
@@ -47,7 +49,11 @@ class Steps:
     ) -> None:
         self.accelerator = accelerator_of(settings.step.precision)
         self.criterion = criterion.to(self.accelerator.device)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self._sharded = Sharded(model, optimizer) if settings.step.parallel == "fsdp" else None
+        if self._sharded is None:
+            self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        else:
+            self.model, self.optimizer = self._sharded.model, self.accelerator.prepare(optimizer)
         if self.accelerator.scaler is not None:
             unfuse(optimizer)
         self.schedule, self.settings = schedule, settings
@@ -59,8 +65,26 @@ class Steps:
 
     @property
     def plain(self) -> nn.Module:
-        """The model without what Accelerate wraps around it."""
+        """The model without what several processes need; where they hold shares as ``gather`` left it."""
+        if self._sharded is not None:
+            return self._sharded.whole
         found: nn.Module = self.accelerator.unwrap_model(self.model)
+        return found
+
+    def gather(self) -> None:
+        """Have ``plain`` up to date where processes hold shares; all have to call this."""
+        if self._sharded is not None:
+            self._sharded.gather()
+
+    def scatter(self) -> None:
+        """Take over what ``plain`` was loaded with where processes hold shares."""
+        if self._sharded is not None:
+            self._sharded.scatter()
+
+    @property
+    def kept_optimizer(self) -> Stateful:
+        """Whose state a checkpoint keeps; where processes hold shares all have to call this, and get it whole."""
+        found: Stateful = self.optimizer if self._sharded is None else self._sharded.kept_optimizer()
         return found
 
     @property
@@ -70,6 +94,8 @@ class Steps:
 
     def begin_epoch(self, epoch: int, skipped: int = 0) -> None:
         """Make model and losses ready for an epoch, from 1, of which so many steps were skipped already."""
+        if self._sharded is not None:
+            self._sharded.rest()
         self.model.train()
         self.skipped = skipped
         self.criterion.begin_epoch(epoch)

@@ -140,6 +140,7 @@ class Trainer:
 
     def _judge(self, state: TrainingState, row: dict[str, float], progress: Progress) -> None:
         """Validate, keep the better weights, write the checkpoint."""
+        self.steps.gather()
         plain, epoch = self.steps.plain, state.epoch
         with nullcontext() if self.steps.average is None else self.steps.average.applied(plain):
             agree_on_buffers(plain)
