@@ -54,7 +54,8 @@ class Steps:
             self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         else:
             self.model, self.optimizer = self._sharded.model, self.accelerator.prepare(optimizer)
-        if self.accelerator.scaler is not None:
+        # Neither scaled gradients nor, of all optimizers, weights in shares have a fused update.
+        if self.accelerator.scaler is not None or self._sharded is not None:
             unfuse(optimizer)
         self.schedule, self.settings = schedule, settings
         self._rates = [group["lr"] for group in optimizer.param_groups]
