@@ -6,12 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cotag.errors import OutputExists, StorageError
-from cotag.storage import cache_folder, require_free, whole_file, whole_folder, write_json, write_text
+from cotag.storage import (
+    cache_folder,
+    clear_leftovers,
+    require_free,
+    require_sealed,
+    seal,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -158,6 +169,103 @@ def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="could not be written"), whole_folder(tmp_path / "file" / "model"):
         pass
     assert (tmp_path / "file").read_text() == "old"
+
+
+def write(path: Path, content: str) -> None:
+    with whole_folder(path, path.with_name("before")) as temporary:
+        (temporary / "file").write_text(content)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: (path / "file").read_text() for path in folder.iterdir()}
+
+
+def test_the_folder_before_is_kept(tmp_path: Path) -> None:
+    for content in "abc":
+        write(tmp_path / "last", content)
+    assert contents(tmp_path) == {"last": "c", "before": "b"}
+
+
+@pytest.mark.parametrize("moves", range(4))
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_exchange_that_ends_early_loses_no_folder(
+    moves: int, killed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many of its three moves, by an interruption or, without any tidying, by SIGKILL."""
+    for content in "ab":
+        write(tmp_path / "last", content)
+    done, replace = [0], Path.replace
+
+    def stop(self: Path, target: Path) -> Path:
+        if done[0] >= moves and (killed or done[0] == moves):
+            done[0] += 1
+            raise KeyboardInterrupt
+        done[0] += 1
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop)
+        if killed:
+            patch.setattr("cotag.storage._remove", lambda path: None)
+        if moves < 3:
+            with pytest.raises(KeyboardInterrupt):
+                write(tmp_path / "last", "c")
+        else:
+            write(tmp_path / "last", "c")
+    if killed:
+        clear_leftovers(tmp_path)
+    whole = [{"last": "b", "before": "a"}, {"last": "b", "before": "a"}, {"before": "b"}, {"last": "c", "before": "b"}]
+    assert contents(tmp_path) == (whole[moves] if killed or moves == 3 else whole[0])
+
+
+# Seals
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    folder = tmp_path / "sealed"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "weights").write_bytes(bytes(range(256)))
+    (folder / "deep" / "state.json").write_text("{}")
+    seal(folder)
+    return folder
+
+
+def test_what_was_sealed_is_taken(sealed: Path) -> None:
+    require_sealed(sealed)
+    seal(sealed)
+    require_sealed(sealed)
+    checked = subprocess.run(["sha256sum", "-c", "sha256sums"], cwd=sealed, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    assert sorted(checked.stdout.splitlines()) == ["deep/state.json: OK", "weights: OK"]
+
+
+@pytest.mark.parametrize("place", [0, 100, 255])
+def test_one_bit_is_seen(sealed: Path, place: int) -> None:
+    content = bytearray(range(256))
+    content[place] ^= 1
+    (sealed / "weights").write_bytes(content)
+    with pytest.raises(StorageError, match=r"sealed: is damaged \(weights is not what was written\)$"):
+        require_sealed(sealed)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: (folder / "weights").write_bytes(bytes(range(100))), "weights is not what was written"),
+        (lambda folder: (folder / "weights").write_bytes(bytes(range(256)) + b"x"), "weights is not what was written"),
+        (lambda folder: (folder / "deep" / "state.json").unlink(), "deep/state.json: No such file or directory"),
+        (lambda folder: (folder / "sha256sums").unlink(), "sha256sums cannot be read"),
+        (lambda folder: (folder / "sha256sums").write_text(""), "sha256sums is empty"),
+        (lambda folder: (folder / "sha256sums").write_bytes(b"\xff"), "sha256sums cannot be read"),
+        (lambda folder: (folder / "sha256sums").write_text("what"), "sha256sums is not what was written"),
+    ],
+)
+def test_damage_is_named(sealed: Path, damage: Callable[[Path], object], reason: str) -> None:
+    damage(sealed)
+    with pytest.raises(StorageError) as caught:
+        require_sealed(sealed)
+    assert str(caught.value) == f"{sealed}: is damaged ({reason})"
 
 
 # A disk that is really full: the kernel refuses every byte beyond 64 KB

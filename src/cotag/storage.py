@@ -122,6 +122,8 @@ def require_sealed(folder: Path) -> None:
         raise StorageError(f"{folder}: is damaged ({SEAL} cannot be read)") from None
     if not lines:
         raise StorageError(f"{folder}: is damaged ({SEAL} is empty)")
+    if not all(name for _, _, name in lines):
+        raise StorageError(f"{folder}: is damaged ({SEAL} is not what was written)")
     for wanted, _, name in lines:
         try:
             with (folder / name).open("rb") as handle:

@@ -152,23 +152,29 @@ def test_whoever_reads_only_the_head_ends_it_quietly(trained: Path, pictures: Pa
     assert said == ""
 
 
-def test_ctrl_c_is_one_line(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_is_one_line(number: int, code: int, said: str, pictures: Path) -> None:
     """Interrupted where it reads, before anything heavy is imported."""
-    code = (
+    script = (
         "import sys, time, cotag.data.read as r; from cotag.cli.main import main\n"
         "def wait(*_, **__): print('reading', flush=True); time.sleep(60)\n"
         "r.read = wait; main(sys.argv[1:])"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "stats", str(pictures)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, "stats", str(pictures)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.readline() == "reading\n"
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert process.stderr.read() == "cotag: interrupted; what was finished is kept\n"
+    process.send_signal(number)
+    assert process.wait(60) == code
+    assert process.stderr.read() == f"cotag: {said}; what was finished is kept\n"
     process.stdout.close()
     process.stderr.close()
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -16,7 +18,7 @@ from cotag.data.loader import BatchOrder, ImageRows, Loader
 from cotag.data.sampling import EpochPlan
 from cotag.data.table import read_table
 from cotag.data.transforms import Preprocessing
-from cotag.data.workers import death_of, surviving, worker_count
+from cotag.data.workers import death_of, stay_for_main, surviving, worker_count
 from cotag.errors import ImageError, SettingError, WorkerError
 from cotag.registry import MIXTURES
 from cotag.types.batch import Batch
@@ -114,6 +116,77 @@ def test_the_number_of_workers_changes_nothing(drawn: Drawn, workers: int) -> No
             assert first.rows_B.tolist() == second.rows_B.tolist()
             assert torch.equal(first.images_BCHW, second.images_BCHW)
             assert torch.equal(first.targets_BK, second.targets_BK)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_epoch_can_begin_at_a_later_batch(drawn: Drawn, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = loader(drawn(11), 3, shuffle=True, workers=workers, mixture=MIXTURES.build("mixup", alpha=1.0))
+    whole = list(batches.epoch(2))
+    decoded: list[int] = []
+    prepare = ImageRows.prepare
+
+    def noted(self: ImageRows, place: tuple[int, int, int], out_HWC: np.ndarray) -> None:
+        decoded.append(place[1])
+        prepare(self, place, out_HWC)
+
+    monkeypatch.setattr(ImageRows, "prepare", noted)
+    found = list(batches.epoch(2, 2))
+    assert [batch.place for batch in whole] == [0, 1, 2, 3]
+    assert [batch.place for batch in found] == [2, 3]
+    for one, other in zip(found, whole[2:], strict=True):
+        assert one.rows_B.tolist() == other.rows_B.tolist()
+        assert torch.equal(one.images_BCHW, other.images_BCHW)
+        assert torch.equal(one.targets_BK, other.targets_BK)
+    if workers == 0:
+        assert decoded == [row for batch in whole[2:] for row in batch.rows_B.tolist()]
+    assert list(batches.epoch(2, 4)) == []
+    assert [batch.rows_B.tolist() for batch in batches.epoch(2)] == [batch.rows_B.tolist() for batch in whole]
+
+
+def test_places_of_batches_without_a_picture_are_counted(drawn: Drawn) -> None:
+    index = drawn(7)
+    for row in (2, 3):
+        Path(str(index.image(row))).unlink()
+    places = [batch.place for batch in loader(index, 2, bad_images="skip").epoch(1)]
+    # Of the batch (2, 3) nothing can be read.
+    assert places == [0, 2, 3]
+
+
+def test_workers_outlive_a_signal_to_the_whole_group(drawn: Drawn) -> None:
+    batches = loader(drawn(12), 1, workers=2)
+    given = batches.epoch(1)
+    next(given)
+    workers = batches._loader._iterator._workers  # type: ignore[union-attr]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        for worker in workers:
+            os.kill(worker.pid, number)
+    assert len(list(given)) == 11
+    assert all(worker.is_alive() for worker in workers)
+
+
+def test_a_worker_that_does_not_leave_is_ended_by_the_second_sigterm() -> None:
+    """So torch asks where a worker hangs: once when the loader goes, once when the main process ends."""
+    context = multiprocessing.get_context("fork")
+    ready, came = context.Event(), context.Value("i", 0)
+
+    def work() -> None:
+        stay_for_main(0)
+        ready.set()
+        while True:
+            came.value = int(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+            time.sleep(0.01)
+
+    worker = context.Process(target=work, daemon=True)
+    worker.start()
+    assert ready.wait(30)
+    os.kill(worker.pid, signal.SIGINT)
+    worker.terminate()
+    while not came.value:
+        assert worker.is_alive()
+        time.sleep(0.01)
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("name", MIXTURES.names())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,50 @@ def test_a_killed_run_goes_on_bit_for_bit(pictures: Path, tmp_path: Path) -> Non
     assert {path.relative_to(killed) for path in killed.rglob("*")} == {
         path.relative_to(whole) for path in whole.rglob("*")
     }
+
+
+def until(process: subprocess.Popen[str], done: Callable[[], bool]) -> None:
+    while not done():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def test_sigterm_to_all_its_processes_within_an_epoch(pictures: Path, tmp_path: Path) -> None:
+    """With pictures that cannot be read, and are met before it and behind it."""
+    data = tmp_path / "data" / "labels.csv"
+    shutil.copytree(pictures.parent, data.parent)
+    for name in ("p00.png", "p01.png", "p03.png"):
+        (data.parent / name).write_bytes(b"no picture")
+    settings = [*SETTINGS, "data.bad_images=skip", "train.epochs=3", "train.batch_size=2"]
+    whole = train(data, "scenes-tiny", tmp_path / "whole", settings).folder
+    out = tmp_path / "cut"
+    options = [part for setting in settings for part in ("--set", setting)]
+    code = "import sys; from cotag.cli.main import main; main(sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "train", str(data), "--recipe", "scenes-tiny", "--out", str(out), *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(process, lambda: (out / "checkpoints" / "last").is_dir() and state(out)["epoch"] == 1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-2:] == [
+        f"what was finished is kept; to go on give --resume {out}",
+        "cotag: terminated; what was finished is kept",
+    ]
+    assert "Traceback" not in said
+    reached = state(out)
+    assert reached["epoch"] == 1
+    assert reached["skipped"]
+    train(data, resume=out)
+    assert_same(whole, out)
+    skipped = [json.loads((folder / "result.json").read_text())["skipped"] for folder in (whole, out)]
+    assert skipped[0] == skipped[1]
+    assert len(skipped[0]) == 3
 
 
 def stopped(

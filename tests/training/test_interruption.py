@@ -6,6 +6,8 @@ import copy
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ from cotag.training.interruption import Interruption
 from cotag.training.loop_settings import LoopSettings, StepSettings
 from cotag.training.losses.bce import BCE
 from cotag.training.optim import parameter_groups
+from cotag.training.processes import this_process as this_process
+from cotag.training.safekeeping import Agreement
 from cotag.training.schedules import cosine
 from cotag.training.trainer import Trainer
 from cotag.types.batch import Batch, Output
@@ -160,6 +164,49 @@ def test_it_does_not_end_within_a_step_of_several_batches(place: int, tmp_path: 
     assert ends(kept) == ends(whole)
 
 
+@pytest.mark.parametrize("epoch", range(EPOCHS + 1))
+def test_validation_is_left_at_once_and_begun_anew(
+    epoch: int, whole: Callable[[int], tuple[TrainingState, dict[str, bytes]]], tmp_path: Path
+) -> None:
+    judged: list[str] = []
+
+    def judge() -> None:
+        judged.append("begun")
+        if len(judged) == 2 * epoch + 1:
+            signal.raise_signal(signal.SIGTERM)
+        judged.append("done")
+
+    kept = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(Terminated):
+        trainer(kept, judge).fit(Noise(), HASH, Silent())
+    assert judged == ["begun", "done"] * epoch + ["begun"]
+    if epoch == 0:
+        assert not kept.folder.exists()
+        return
+    state = kept.read_state(HASH)
+    assert (state.epoch, state.unfinished.step, len(state.history)) == (epoch - 1, STEPS, epoch)
+    again = Noise()
+    trainer(kept).fit(again, HASH, Silent(), resume=True)
+    assert len(again.given) == (EPOCHS - epoch) * STEPS
+    assert ends(kept) == whole(-1)
+
+
+def test_a_handler_that_lets_it_go_on_has_it_judge_again() -> None:
+    judged: list[int] = []
+
+    def judge() -> None:
+        judged.append(len(judged))
+        if len(judged) == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        state = trainer(None, judge).fit(Noise(), HASH, Silent())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (state.epoch, len(state.history), len(judged)) == (EPOCHS, EPOCHS + 1, EPOCHS + 2)
+
+
 def test_checkpoints_within_an_epoch_are_written_by_the_clock(tmp_path: Path) -> None:
     class Killed(BaseException):
         """Stands for SIGKILL."""
@@ -277,3 +324,76 @@ def test_outside_of_the_main_thread_nothing_is_installed() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+
+
+# Several processes
+
+SHARED = """
+import signal, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import pytest
+from test_interruption import HASH, Checkpoints, Noise, Silent, Terminated, ends, seed, this_process, trainer
+
+place, out = this_process(), Path(sys.argv[1])
+assert place.num_processes == 2
+whole, kept = (Checkpoints(out / name / "checkpoints") for name in ("whole", "cut"))
+fit = trainer(whole)
+# Other dropout in each process.
+seed(place.process_index)
+fit.fit(Noise(), HASH, Silent())
+fit = trainer(kept)
+seed(place.process_index)
+batches = Noise(at=(2, 1), happens=lambda: signal.raise_signal(signal.SIGTERM) if place.process_index else None)
+with pytest.raises(Terminated):
+    fit.fit(batches, HASH, Silent())
+again = Noise()
+fit = trainer(kept)
+seed(77)
+fit.fit(again, HASH, Silent(), resume=True)
+assert len(batches.given) < 15
+assert len(batches.given) + len(again.given) == 15
+assert ends(kept) == ends(whole)
+(out / str(place.process_index)).write_text(str(len(batches.given)))
+"""
+
+
+def test_a_signal_to_one_process_ends_all_at_one_step_from_which_they_go_on_to_the_bit(tmp_path: Path) -> None:
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED.format(folder=str(Path(__file__).parent)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*command, script, tmp_path], env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    given = [(tmp_path / rank).read_text() for rank in "01"]
+    assert given[0] == given[1]
+
+
+def test_processes_ask_one_another_about_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("cotag.training.safekeeping.time.monotonic", lambda: now[0])
+    asked: list[float] = []
+
+    def summed(values: list[float]) -> list[float]:
+        asked.append(now[0])
+        # The other one is as fast and was told nothing.
+        return [*values[:3], 2 * values[3]]
+
+    for seconds, most in ((0.001, 64), (0.1, 10), (3.0, 1)):
+        agreement = Agreement(summed, 2)
+        asked.clear()
+        heard = []
+        for step in range(200):
+            now[0] += seconds
+            heard.append(agreement.reached(signal.SIGTERM if step >= 100 else 0, False)[0])
+        first = heard.index(signal.SIGTERM)
+        assert 100 <= first < 100 + most
+        assert len(asked) <= 200 // most + 3
+    assert agreement.reached(0, True, now=True) == (0, True)
+
+
+def test_one_process_asks_nobody() -> None:
+    def summed(values: list[float]) -> list[float]:
+        raise AssertionError
+
+    assert Agreement(summed, 1).reached(signal.SIGINT, True) == (signal.SIGINT, True)

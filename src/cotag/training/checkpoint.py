@@ -77,9 +77,9 @@ class TrainingState:
     unfinished: Unfinished = field(default_factory=Unfinished)
     skipped: dict[str, str] = field(default_factory=dict)
 
-    def end_epoch(self) -> None:
-        """Note that an epoch is done."""
-        self.epoch, self.unfinished = self.epoch + 1, Unfinished()
+    def end_epoch(self, number: int) -> None:
+        """Note that an epoch is done, and judged."""
+        self.epoch, self.unfinished = number, Unfinished()
 
 
 def own_share(state: TrainingState) -> dict[str, Any]:

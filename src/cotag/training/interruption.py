@@ -89,10 +89,11 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if not self.signal:
-            self.signal, self._came = number, now
-        elif number == signal.SIGINT and now - self._came > TOGETHER:
-            self.obey(number)
+        if self.signal:
+            if number == signal.SIGINT and now - self._came > TOGETHER:
+                self.obey(number)
             return
+        self.signal, self._came = number, now
         if self._leaves:
+            self._leaves = False
             raise Left

@@ -7,6 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,12 +117,33 @@ class Safekeeping:
         """
         number, due = self._agreement.reached(self.interruption.signal, self._is_due())
         if number or due:
-            losses.settle()
-            done = state.unfinished
-            done.total, done.samples, done.skipped_steps = losses.total, losses.samples, self.steps.skipped
-            done.seconds, done.waited = timed.passed, timed.waited
+            self.note(state, losses, timed)
             self.save(state)
         self._obey(number)
+
+    def note(self, state: TrainingState, losses: RunningLoss, timed: Timed[Any]) -> None:
+        """Put into the state what it does not count by itself.
+
+        Raises:
+            NonFiniteLoss: the loss of the last step is not finite.
+        """
+        losses.settle()
+        done = state.unfinished
+        done.total, done.samples, done.skipped_steps = losses.total, losses.samples, self.steps.skipped
+        done.seconds, done.waited = timed.passed, timed.waited
+
+    def may_leave(self) -> AbstractContextManager[None]:
+        """Within the block a signal raises ``Left``, after which ``leave`` has to be called.
+
+        Processes that work together stay together until it ends.
+        """
+        return self.interruption.may_leave() if self.steps.accelerator.num_processes == 1 else nullcontext()
+
+    def leave(self, state: TrainingState) -> None:
+        """Write a checkpoint, where there is anything to go on from, and obey the signal that came."""
+        if state.history:
+            self.save(state)
+        self._obey(self.interruption.signal)
 
     def after_epoch(self, state: TrainingState) -> None:
         """Write the checkpoint of a whole epoch; obey a signal that came."""

@@ -15,7 +15,7 @@ from cotag.training.accumulation import grouped, steps_of
 from cotag.training.agreement import agree_on_buffers
 from cotag.training.checkpoint import Checkpoints, TrainingState
 from cotag.training.criterion import Criterion
-from cotag.training.interruption import Interruption
+from cotag.training.interruption import Interruption, Left
 from cotag.training.loop_settings import LoopSettings, choosing_value
 from cotag.training.running_loss import RunningLoss
 from cotag.training.safekeeping import Safekeeping
@@ -99,9 +99,8 @@ class Trainer:
                     if self.settings.patience and state.epoch - state.best_epoch >= self.settings.patience:
                         progress.say(f"stopped early: no better epoch since {state.best_epoch}")
                         break
-                    row = self._epoch(batches, state, length, task)
-                    state.end_epoch()
-                    self._judge(state, row, progress)
+                    epoch, row = state.epoch + 1, self._epoch(batches, state, length, task)
+                    self._judge(state, epoch, row, progress)
         self._load_best(self.steps.plain)
         return state
 
@@ -114,7 +113,7 @@ class Trainer:
             return state
         self._keeping.clear()
         state = TrainingState(label_hash)
-        self._judge(state, {}, progress)
+        self._judge(state, 0, {}, progress)
         return state
 
     def _epoch(self, batches: EpochSource, state: TrainingState, length: int, task: Task) -> dict[str, float]:
@@ -131,24 +130,41 @@ class Trainer:
             task.advance(1, epoch=epoch, loss=f"{losses.mean:.4f}", **timed.told(number + 1))
             self._tracking.step((epoch - 1) * length + done.step, losses.mean, steps.rate)
             self._keeping.after_step(state, losses, timed)
-        losses.settle()
+        self._keeping.note(state, losses, timed)
         total, samples = steps.summed([losses.total, losses.samples])
         if not samples:
             raise TrainingError("no image could be read for training; look at the paths and at data.bad_images")
         row = {"train_loss": total / samples, "learning_rate": steps.rate, **timed.seconds}
         return {**row, "skipped_steps": steps.skipped} if self.settings.step.precision == "fp16" else row
 
-    def _judge(self, state: TrainingState, row: dict[str, float], progress: Progress) -> None:
+    def _judge(self, state: TrainingState, epoch: int, row: dict[str, float], progress: Progress) -> None:
         """Validate, keep the better weights, write the checkpoint."""
+        try:
+            found, better = self._chosen(state, epoch, row)
+        except Left:
+            self._keeping.leave(state)
+            # Whoever installed a handler of its own lets training go on.
+            self._judge(state, epoch, row, progress)
+            return
+        shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items())
+        if shown:
+            told_best = better and self.settings.choose_by != "last"
+            progress.say(f"epoch {epoch}: {shown}{'  best' if told_best else ''}")
+        self._tracking.epoch(state.history[-1])
+        self._keeping.after_epoch(state)
+
+    def _chosen(self, state: TrainingState, epoch: int, row: dict[str, float]) -> tuple[dict[str, float], bool]:
+        """Validate, end the epoch, and keep the weights if they are better; the numbers, and whether they are."""
         self.steps.gather()
-        plain, epoch = self.steps.plain, state.epoch
+        plain = self.steps.plain
         with nullcontext() if self.steps.average is None else self.steps.average.applied(plain):
             agree_on_buffers(plain)
-            with self.steps.accelerator.autocast():
+            with self.steps.accelerator.autocast(), self._keeping.may_leave():
                 found = self.evaluate(plain)
             # Weights that are spoiled must not replace the last checkpoint.
             if not math.isfinite(found.get("val_loss", 0.0)):
                 self._refuse(found["val_loss"], epoch, "that choose")
+            state.end_epoch(epoch)
             state.history.append({"epoch": epoch, **row, **found})
             value = choosing_value({**found, "epoch": epoch}, self.settings.choose_by)
             if math.isnan(value):
@@ -160,12 +176,7 @@ class Trainer:
             if better:
                 state.best_epoch, state.best_value = epoch, value
                 self._keep_best(plain)
-        shown = "  ".join(f"{name} {number:.4g}" for name, number in {**row, **found}.items())
-        if shown:
-            told_best = better and self.settings.choose_by != "last"
-            progress.say(f"epoch {epoch}: {shown}{'  best' if told_best else ''}")
-        self._tracking.epoch(state.history[-1])
-        self._keeping.after_epoch(state)
+        return found, better
 
     def _keep_best(self, plain: nn.Module) -> None:
         if self.checkpoints is None:
