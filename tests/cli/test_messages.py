@@ -179,6 +179,31 @@ def test_a_signal_is_one_line(number: int, code: int, said: str, pictures: Path)
     process.stderr.close()
 
 
+def test_a_sigterm_while_a_part_is_loaded_raises_nothing_in_it(pictures: Path, tmp_path: Path) -> None:
+    """Parts in C++ abort the process at an exception."""
+    (tmp_path / "slow.py").write_text(
+        "import time\ntry:\n    print('loading', flush=True)\n    time.sleep(60)\n"
+        "except BaseException:\n    print('raised')\n"
+    )
+    script = (
+        f"import sys, cotag.data.read as r; from cotag.cli.main import main; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "def load(*_, **__): import slow\n"
+        "r.read = load; main(sys.argv[1:])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "stats", str(pictures)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "loading\n"
+    time.sleep(0.1)
+    process.terminate()
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, out, said) == (143, "", "cotag: terminated; what was finished is kept\n")
+
+
 def test_a_reader_that_closes_the_output_gets_no_traceback() -> None:
     code = "from cotag.cli.main import main; main(['list'])"
     read, write = os.pipe()

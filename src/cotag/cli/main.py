@@ -64,6 +64,7 @@ app.command("list", short_help="The names that recipes may use.")(listing.list_n
 
 # The exit code that a shell gives to what Ctrl-C ended.
 INTERRUPTED = 130
+TERMINATED = "cotag: terminated; what was finished is kept"
 
 
 def _version(wanted: bool) -> None:
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         sys.exit(f"cotag: {said}")
     except Terminated:
-        print("cotag: terminated; what was finished is kept", file=sys.stderr)
+        print(TERMINATED, file=sys.stderr)
         raise
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
@@ -130,6 +131,12 @@ def _terminable() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            # C++ that is being loaded may abort at an exception; nothing is being written meanwhile.
+            os.write(2, f"{TERMINATED}\n".encode())
+            os._exit(128 + number)
+        frame = frame.f_back
     raise Terminated
 
 
