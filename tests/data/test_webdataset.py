@@ -254,3 +254,12 @@ def test_a_shard_that_vanished_is_a_bad_picture(shards: Path) -> None:
     found = batches(index, bad_images="skip")
     assert sum(len(batch) for batch in found) == 5
     assert "there is no such shard" in found.skipped.reasons[5]
+
+
+def test_members_whose_hashes_are_close_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar_shards, "_key", lambda name: (2**62 + int(name), int(name) % 2))
+    shard = write_shard(tmp_path / "a.tar", [(str(number), str(number).encode()) for number in range(64)])
+    assert [read_member(str(shard), str(number), "") for number in range(64)] == [b"%d" % n for n in range(64)]
+    monkeypatch.setattr(tar_shards, "_key", lambda name: (2**62 + 5, 2))
+    with pytest.raises(ImageError, match="has no such member"):
+        read_member(str(shard), "5", "x")

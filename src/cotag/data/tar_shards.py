@@ -136,7 +136,8 @@ class Shard:
         """
         assert self._table_4N is not None
         high, low = _key(name)
-        place = int(np.searchsorted(self._table_4N[0], high))
+        # A plain number would turn the whole table into floats.
+        place = int(np.searchsorted(self._table_4N[0], np.uint64(high)))
         while place < self._table_4N.shape[1] and self._table_4N[0, place] == high:
             if self._table_4N[1, place] == low:
                 offset, size = (int(value) for value in self._table_4N[2:, place])
