@@ -1,17 +1,19 @@
 """The training loop beside a bare PyTorch loop, beside its own input, and on a GPU beside the published program's loop.
 
-    .venv/bin/python benchmarks/train.py [--quick] [--threads 1] [--only steps|memory|whole]
+    .venv/bin/python benchmarks/train.py [--quick] [--threads 1] [--only steps|updates|memory|whole]
     .venv/bin/python benchmarks/train.py --gpu
 
 1. Steps: the loop's own code path (``Trainer``) on batches that lie in memory, against the loop that one writes by
    hand: forward, loss, zero_grad, backward, step. Both have the same tagger, the same start, tensors, loss and
    optimizer. Blocks of steps alternate; ``ratio`` is the median of the ratios of neighboring blocks, on the clock and
    in CPU seconds (which other work on the machine changes less). Further rows add settings to the loop.
+   Updates: an optimizer's step, fused as the loop has it and with one pass over memory for each operation.
 2. Memory: the peak of a process that trains, with and without ``train.recompute``.
 3. Whole: JPEG files to updated weights, with as many workers and threads as its parts alone. ``share`` is the slower
    of (input alone, compute alone) divided by the whole, the median over rounds. Where workers and threads together
    keep more than the cores busy, no program could reach 1: ``possible`` is the same with the whole that the CPU
-   seconds of both parts, spread over all cores, would allow.
+   seconds of both parts, spread over all cores, would allow. ``CPU ratio`` is the CPU seconds of both parts to those
+   of the whole, which other work on the machine changes less: below 1, the whole does work that its parts do not.
 4. ``--gpu``: ResNet-101 at 448 and Swin-B at 224, bf16, channels last, compiled, by the loop; the bare compiled step
    of the same; and the step as ML-GCN's published program writes it (float32, contiguous, eager, the loss read at
    every step). Images per second (median of blocks), ratios, and the peak of the GPU's memory.
@@ -47,7 +49,7 @@ from cotag.training.criterion import Criterion
 from cotag.training.interruption import Interruption
 from cotag.training.loop_settings import LoopSettings, StepSettings
 from cotag.training.losses.bce import BCE
-from cotag.training.optim import parameter_groups
+from cotag.training.optim import parameter_groups, unfuse
 from cotag.training.safekeeping import Safekeeping
 from cotag.training.schedules import cosine
 from cotag.training.tracking import Tracking
@@ -171,6 +173,27 @@ def measure_steps(quick: bool, batch_size: int = 16, size: int = 224) -> None:
             print(f"| {name} | {title} | {median:.0f} | {clock:.3f} | {cpu:.3f} |", flush=True)
 
 
+def measure_updates(quick: bool) -> None:
+    rounds = 5 if quick else 25
+    print(f"\nUpdates: CPU ms of an optimizer's step, median of {rounds}\n")
+    print("| backbone | optimizer | one pass for each operation | fused | ratio |\n|---|---|---|---|---|")
+    for name in ("resnet18", "mobilenetv2_100"):
+        model = tagger(name, 224)
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        for chosen in ("sgd", "adamw"):
+            fused, plain = optimizer_of(model, chosen), optimizer_of(model, chosen)
+            unfuse(plain)
+            found: dict[bool, list[float]] = {False: [], True: []}
+            for _ in range(rounds + 1):
+                for kind, optimizer in ((False, plain), (True, fused)):
+                    used = time.process_time()
+                    optimizer.step()
+                    found[kind].append(1000 * (time.process_time() - used))
+            before, after = (statistics.median(found[kind][1:]) for kind in (False, True))
+            print(f"| {name} | {chosen} | {before:.1f} | {after:.1f} | {before / after:.1f} |", flush=True)
+
+
 def peak_of(name: str, recompute: bool, batch_size: int, size: int) -> None:
     """Run in a process of its own: prints its peak of memory in MB, that of the batches and weights included."""
     model = tagger(name, size)
@@ -210,14 +233,16 @@ def photographs(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def loader_of(paths: list[Path], model: Tagger, batch_size: int, workers: int) -> Loader:
+def loader_of(paths: list[Path], model: Tagger, batch_size: int, workers: int, length: int) -> Loader:
     index = Index.build(
         {"image": [path.name for path in paths], "positives": [[n % LABELS] for n in range(len(paths))]},
         model.label_space,
         paths[0].parent,
     )
     return Loader(
-        ImageRows(index, model.preprocessing), BatchOrder(np.arange(len(paths)), batch_size, True), workers=workers
+        ImageRows(index, model.preprocessing),
+        BatchOrder(np.arange(length * batch_size) % len(paths), batch_size, True),
+        workers=workers,
     )
 
 
@@ -231,16 +256,18 @@ def cpu_of(loader: Loader) -> float:
 
 
 def measure_whole(quick: bool, workers: int, batch_size: int = 16) -> None:
-    rounds, length = (2, 6) if quick else (7, 16)
+    rounds, shorter = (3, 2) if quick else (7, 1)
     cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
-    print(f"\nWhole: {workers} worker, {threads} threads, {cores} cores, epochs of {length} batches of {batch_size}\n")
-    print("| backbone | size | input ms | compute ms | whole ms (an image) | share | possible |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"\nWhole: {workers} worker, {threads} threads, {cores} cores, batches of {batch_size}, {rounds} rounds\n")
+    print("| backbone | size | input ms | compute ms | whole ms (an image) | share | possible | CPU ratio |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        paths = photographs(Path(folder), length * batch_size)
-        for name, size in (("resnet18", 224), ("mobilenetv2_050", 96), ("test_resnet", 64), ("test_resnet", 32)):
+        paths = photographs(Path(folder), 256)
+        # Compute takes most of the time, about as much as input, and less.
+        for name, size, length in (("resnet18", 224, 6), ("mobilenetv2_035", 64, 40), ("test_resnet", 64, 40)):
+            length = length // shorter
             model = tagger(name, size)
-            loop, loader = Loop(model), loader_of(paths, model, batch_size, workers)
+            loop, loader = Loop(model), loader_of(paths, model, batch_size, workers, length)
             memory = InMemory(batches_of(4, batch_size, size), length)
             parts: dict[str, Callable[[], Any]] = {
                 "input": lambda loader=loader: sum(int(batch.images_BCHW[0, 0, 0, 0]) for batch in loader.epoch(1)),
@@ -258,11 +285,12 @@ def measure_whole(quick: bool, workers: int, batch_size: int = 16) -> None:
             share = statistics.median(slower[r] / kept["whole"][r][0] for r in range(rounds))
             least = [max(slower[r], (kept["input"][r][1] + kept["compute"][r][1]) / cores) for r in range(rounds)]
             possible = statistics.median(slower[r] / least[r] for r in range(rounds))
-            each = [1000 * statistics.median(one for one, _ in kept[part]) / len(paths) for part in parts]
-            print(
-                f"| {name} | {size} | {each[0]:.2f} | {each[1]:.2f} | {each[2]:.2f} | {share:.3f} | {possible:.3f} |",
-                flush=True,
+            parted = statistics.median(
+                (kept["input"][r][1] + kept["compute"][r][1]) / kept["whole"][r][1] for r in range(rounds)
             )
+            each = [1000 * statistics.median(one for one, _ in kept[part]) / (length * batch_size) for part in parts]
+            times = " | ".join(f"{one:.2f}" for one in each)
+            print(f"| {name} | {size} | {times} | {share:.3f} | {possible:.3f} | {parted:.3f} |", flush=True)
             del loop, loader
 
 
@@ -318,12 +346,12 @@ def gpu_blocks(name: str, size: int, batch_size: int, device: torch.device) -> I
     yield "Cotag", ours(batches, tagger(name, size, 80), step=StepSettings("bf16", 1, batch_size), clip_norm=10.0)
 
 
-def measure_gpu(quick: bool, device: torch.device) -> None:
+def measure_gpu(quick: bool, batch_size: int, device: torch.device) -> None:
     rounds, steps = (3, 10) if quick else (7, 30)
     print(f"\nGPU: {torch.cuda.get_device_name(device)}, torch {torch.__version__}, {rounds} blocks of {steps} steps\n")
     print("| backbone | size | batch | loop | images/s | ratio to published | share of bare | peak GB |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, size, batch_size in (("resnet101", 448, 64), ("swin_base_patch4_window7_224", 224, 64)):
+    for name, size in (("resnet101", 448), ("swin_base_patch4_window7_224", 224)):
         speeds: dict[str, float] = {}
         for title, block in gpu_blocks(name, size, batch_size, device):
             block(5)
@@ -353,18 +381,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and steps")
     parser.add_argument("--threads", type=int, default=1, help="of the arithmetic on the CPU")
     parser.add_argument("--workers", type=int, default=1, help="processes that decode")
-    parser.add_argument("--only", choices=["steps", "memory", "whole"])
+    parser.add_argument("--only", choices=["steps", "updates", "memory", "whole"])
     parser.add_argument("--gpu", action="store_true", help="the GPU alone")
+    parser.add_argument("--batch", type=int, default=64, help="images of a batch on the GPU")
     given = parser.parse_args()
     if given.gpu:
         if torch.cuda.is_available():
-            measure_gpu(given.quick, torch.device("cuda"))
+            measure_gpu(given.quick, given.batch, torch.device("cuda"))
         else:
             print("no GPU")
         return
     torch.set_num_threads(given.threads)
     if given.only in (None, "steps"):
         measure_steps(given.quick)
+    if given.only in (None, "updates"):
+        measure_updates(given.quick)
     if given.only in (None, "memory"):
         measure_memory(given.quick)
     if given.only in (None, "whole"):

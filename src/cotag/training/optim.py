@@ -11,7 +11,8 @@ from cotag.models.backbone import Backbone
 from cotag.models.backbone_parts import layer_depths
 
 Groups = list[dict[str, Any]]
-# One pass over weights, gradients and moments in the place of one for each operation; see benchmarks/train.py.
+# One pass over weights, gradients and moments in the place of one for each operation.
+# Measured by benchmarks/train.py --only updates.
 FUSED = True
 
 
