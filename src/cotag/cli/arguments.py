@@ -14,6 +14,10 @@ Read = Annotated[
     typer.Option("--read", metavar="KEY=VALUE", help="An option of the reader (order=name, images=DIR); repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Flip = Annotated[bool, typer.Option("--flip", help="Average each picture's logits with its mirror image's.")]
+Scales = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Average logits over sizes: factors such as 0.875,1,1.125.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cotag.cli.arguments import Data, Force, Json, Read, reader_options
+from cotag.cli.arguments import Data, Flip, Force, Json, Read, Scales, reader_options
 from cotag.errors import LabelSpaceError, SettingError, listing
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def evaluate(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and count them.")
     ] = False,
+    flip: Flip = False,
+    scales: Scales = None,
     intervals: Intervals = None,
     protocol: ProtocolName = "default",
     option: ProtocolOptions = None,
@@ -130,14 +132,13 @@ def evaluate(
     if out:
         require_free(out, force)
     rules, borders = protocol_of(protocol).changed(**parse_options(option or [])), parse_borders(groups)
-    if data is None and (split or skip_bad or (read and not train)):
-        raise SettingError("--split, --read and --skip-bad are for MODEL DATA; leave them out, or give both")
+    _require_data(data, bool(split or skip_bad or flip or scales or (read and not train)))
     if borders and not train:
         raise SettingError("--groups needs --train DATA, whose counts group the labels")
     if scores or targets or kind:
         found, rule, counts = _of_csv(model, scores, targets, kind), None, None
     else:
-        found, rule, counts = _of_model(model, data, split, reader_options(read), skip_bad)
+        found, rule, counts = _of_model(model, data, split, reader_options(read), skip_bad, flip, scales)
     found, rule = _decided(found, rule, decision, calibration)
     counts = _train_counts(train, found.label_space, reader_options(read)) if train else counts
     report = judge(found, rule, rules, borders, counts, k)
@@ -150,6 +151,14 @@ def evaluate(
     print_sections([summary_section(report, bounds), label_section(report)])
 
 
+def _require_data(data: str | None, wanted: bool) -> None:
+    """Refuse options that are for a model on data where there are no data."""
+    if data is None and wanted:
+        raise SettingError(
+            "--split, --read, --skip-bad, --flip and --scales are for MODEL DATA; leave them out, or give both"
+        )
+
+
 def _of_csv(model: str | None, scores: str | None, targets: str | None, kind: str | None) -> Scores:
     from cotag.types.scores_csv import read_csv_pair
 
@@ -159,7 +168,13 @@ def _of_csv(model: str | None, scores: str | None, targets: str | None, kind: st
 
 
 def _of_model(
-    model: str | None, data: str | None, split: str | None, options: dict[str, Any], skip_bad: bool
+    model: str | None,
+    data: str | None,
+    split: str | None,
+    options: dict[str, Any],
+    skip_bad: bool,
+    flip: bool,
+    scales: str | None,
 ) -> tuple[Scores, Decision | None, np.ndarray | None]:
     """Scores of a file; or of a model on data, with the model's own decision and its training counts."""
     from cotag.cli.terminal import TerminalProgress
@@ -171,9 +186,11 @@ def _of_model(
         if Path(model).is_dir():
             raise SettingError(f"{model} is a folder: give the data to judge it on, or one of its scores/*.parquet")
         return Scores.load(model), None, None
+    from cotag.inference.views import Views, parse_scales
     from cotag.run.judge import score_model
 
-    found = score_model(model, data, options, split, skip_bad, TerminalProgress())
+    views = Views(flip, (1.0,) if scales is None else parse_scales(scales))
+    found = score_model(model, data, options, split, skip_bad, TerminalProgress(), views)
     return found.scores, found.decision, found.training_counts
 
 

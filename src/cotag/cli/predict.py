@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from cotag.cli.arguments import Force, Read, reader_options
+from cotag.cli.arguments import Flip, Force, Read, Scales, reader_options
 from cotag.errors import SettingError, suggestion
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def predict(
     complete: Annotated[
         bool, typer.Option("--complete", help="psg-submission: 3 by rank where the decision gives more or fewer.")
     ] = False,
+    flip: Flip = False,
+    scales: Scales = None,
     read: Read = None,
     force: Force = False,
 ) -> None:
@@ -58,7 +60,10 @@ def predict(
         raise SettingError(f"--format {form!r} is not known{suggestion(form, FORMATS)}")
     if out:
         require_free(out, force)
+    views = _views(flip, scales)
     if form == SUBMISSION:
+        if views:
+            raise SettingError(f"--flip and --scales are not for --format {SUBMISSION}; leave them out")
         _submit(model, images, reader_options(read), complete, out, batch_size)
         return
     if complete or read:
@@ -70,13 +75,22 @@ def predict(
     width = min(WIDEST, max(len(str(path)) for path in paths))
     with _stream(out) as stream:
         put = write(predictor, stream, width)
-        for prediction in _shown(predictor.predict(paths, batch_size, skip_bad=True), len(paths)):
+        for prediction in _shown(predictor.predict(paths, batch_size, True, **views), len(paths)):
             failed += bool(prediction.error)
             if prediction.error:
                 print(f"cotag: {prediction.error}", file=sys.stderr)
             put(prediction)
     if failed:
         raise typer.Exit(1)
+
+
+def _views(flip: bool, scales: str | None) -> dict[str, Any]:
+    """What ``predict`` is told of views; nothing where one is taken."""
+    if not flip and scales is None:
+        return {}
+    from cotag.inference.views import parse_scales
+
+    return {"flip": flip, "scales": (1.0,) if scales is None else parse_scales(scales)}
 
 
 def _submit(

@@ -16,6 +16,7 @@ from cotag.data.decoding import prepare_file
 from cotag.errors import ImageError
 from cotag.evaluation.calibration import Calibration
 from cotag.evaluation.decision import Decision
+from cotag.inference.views import ONE_VIEW, Views, mean_logits, viewer
 from cotag.models.bundle import load_tagger
 from cotag.models.settings import calibration_of, model_folder
 from cotag.models.tagger import Tagger
@@ -83,7 +84,7 @@ class TaggerPredictor:
 
     def score(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Scores of B opened RGB pictures; (B, K), float32, or float64 where they are calibrated."""
-        return self._scores([self.tagger.preprocessing(image) for image in images]).scores_NK
+        return self._scores([[self.tagger.preprocessing(image)] for image in images]).scores_NK
 
     def calibrated(self, scores: Scores) -> Scores:
         """The tagger's own logits as this predictor gives them.
@@ -93,51 +94,72 @@ class TaggerPredictor:
         """
         return self.calibration.apply(scores) if self.calibration else scores
 
-    def _scores(self, pixels: list[np.ndarray]) -> Scores:
+    def _scores(self, pixels: Sequence[Sequence[np.ndarray]], views: Views = ONE_VIEW) -> Scores:
+        """Scores of pictures, of each its pixels at every scale."""
         names = [str(number) for number in range(len(pixels))]
-        logits = self._logits(pixels)
+        logits = self._logits(pixels, views)
         unknown = np.full(logits.shape, -1, dtype=np.int8)
         return self.calibrated(Scores(names, logits, unknown, "logit", self.label_space))
 
-    def _logits(self, pixels: list[np.ndarray]) -> np.ndarray:
-        images_BCHW = torch.from_numpy(np.stack(pixels)).to(self.device)
+    def _logits(self, pixels: Sequence[Sequence[np.ndarray]], views: Views) -> np.ndarray:
+        model, found = viewer(self.tagger, views), []
         with torch.inference_mode():
-            logits_BK: np.ndarray = self.tagger(images_BCHW).logits_BK.float().cpu().numpy()
-        return logits_BK
+            for of_scale in zip(*pixels, strict=True):
+                images_BCHW = torch.from_numpy(np.stack(of_scale)).to(self.device)
+                found.append(model(images_BCHW).logits_BK.float().cpu().numpy())
+        return mean_logits(found)
 
     def predict(
-        self, images: Sequence[str | os.PathLike[str]], batch_size: int = 32, skip_bad: bool = False
+        self,
+        images: Sequence[str | os.PathLike[str]],
+        batch_size: int = 32,
+        skip_bad: bool = False,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
     ) -> Iterator[Prediction]:
         """One Prediction for each picture, in order, as they are ready.
 
         Args:
             images: paths.
             skip_bad: give a picture that cannot be read as a Prediction with its error, instead of raising.
+            flip, scales: the views of a picture whose logits are averaged; see ``Views``.
 
         Raises:
             ImageError: a picture cannot be read and ``skip_bad`` is not set.
+            SettingError: the model does not take pictures of such a scale.
         """
+        views = Views(flip, tuple(scales))
+        views.require(self.tagger)
+        return self._predict(images, batch_size, skip_bad, views)
+
+    def _predict(
+        self, images: Sequence[str | os.PathLike[str]], batch_size: int, skip_bad: bool, views: Views
+    ) -> Iterator[Prediction]:
+        sizes = views.preprocessings(self.tagger.preprocessing)
         for start in range(0, len(images), batch_size):
             # Prepared one by one: 32 photographs of a camera at their own size take more than a gigabyte.
-            prepared: list[np.ndarray] = []
+            prepared: list[list[np.ndarray]] = []
             errors: list[str] = []
             part = images[start : start + batch_size]
             for path in part:
                 try:
-                    prepared.append(prepare_file(path, self.tagger.preprocessing))
+                    prepared.append([prepare_file(path, prepare) for prepare in sizes])
                     errors.append("")
                 except ImageError as error:
                     if not skip_bad:
                         raise
                     errors.append(str(error))
-            scored = iter(self._decided([p for p, e in zip(part, errors, strict=True) if not e], prepared))
+            read = [path for path, error in zip(part, errors, strict=True) if not error]
+            scored = iter(self._decided(read, prepared, views))
             for path, reason in zip(part, errors, strict=True):
                 yield Prediction(os.fspath(path), [], {}, reason) if reason else next(scored)
 
-    def _decided(self, paths: Sequence[str | os.PathLike[str]], pixels: list[np.ndarray]) -> list[Prediction]:
+    def _decided(
+        self, paths: Sequence[str | os.PathLike[str]], pixels: list[list[np.ndarray]], views: Views
+    ) -> list[Prediction]:
         if not pixels:
             return []
-        scores = self._scores(pixels)
+        scores = self._scores(pixels, views)
         given_BK, probabilities_BK = self.decision.apply(scores), scores.probabilities()
         labels = self.label_space.names
         found = []

@@ -14,6 +14,7 @@ from cotag.errors import DataError
 from cotag.evaluation.decision import Decision
 from cotag.inference.predictor import load
 from cotag.inference.scoring import score_index
+from cotag.inference.views import ONE_VIEW, Views
 from cotag.run.folder import RunFolder
 from cotag.run.saved_roles import SavedRoles
 from cotag.run.training_counts import counts_of_run
@@ -38,14 +39,16 @@ class Scored:
 
 
 def score_model(
-    model: str, data: str, options: dict[str, Any], split: str | None, skip_bad: bool, progress: Progress
-) -> Scored:
+    model: str, data: str, options: dict[str, Any], split: str | None, skip_bad: bool, progress: Progress,
+    views: Views = ONE_VIEW,
+) -> Scored:  # fmt: skip
     """Scores of a saved model on data, its decision, and what trained it.
 
     Args:
         split: the split to judge on; ``all`` for every image. Where not given, the images that judged in the
             run, if all of them are among the data; else the split that usually judges; else every image.
         skip_bad: leave out pictures that cannot be read.
+        views: of each picture, whose logits are averaged.
 
     Raises:
         LabelSpaceError: the data have other labels than the model.
@@ -61,10 +64,12 @@ def score_model(
     _require_known(index, rows, told)
     seen = 0 if roles is None else len(np.intersect1d(rows, roles.rows_of(("train", "choose"), index)))
     progress.say(f"judged on {told}: {len(rows)} images")
+    if len(views) > 1:
+        progress.say(views.describe())
     if seen:
         progress.say(f"{seen} of them trained this model or chose its settings: the numbers are too good")
     scores, skipped = score_index(
-        predictor, index, rows, progress, "skip" if skip_bad else "stop", origin=str(Path(model))
+        predictor, index, rows, progress, "skip" if skip_bad else "stop", origin=str(Path(model)), views=views
     )
     for reason in list(skipped.values())[:10]:
         progress.say(reason)
