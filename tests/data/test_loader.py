@@ -202,6 +202,9 @@ def test_a_mixture_depends_on_seed_epoch_and_batch_alone(drawn: Drawn, name: str
         assert torch.equal(first.images_BCHW, again.images_BCHW)
         assert torch.equal(first.targets_BK, again.targets_BK)
         assert first.rows_B.tolist() == before.rows_B.tolist()
+        # As convolutions want them, without a copy on the way.
+        for one in (first.to("cpu"), before):
+            assert one.images_BCHW.is_contiguous(memory_format=torch.channels_last)
     for key in ("epoch", "seed"):
         pairs = list(zip(found["first"], found[key], strict=True))
         assert any(not torch.equal(a.images_BCHW, b.images_BCHW) for a, b in pairs)
