@@ -125,6 +125,7 @@ class TrainSettings(Settings):
         (), description="backbone, stem, a number of stages, or timm's names"
     )
     norm_statistics: Literal["batch", "frozen"] = Field("batch", description="of the backbone's batch norms")
+    sync_batch_norm: bool = Field(False, description="of several processes on GPUs: statistics of all their batches")
     weight_decay: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto", description="auto: chosen on the split that chooses"
     )

@@ -275,6 +275,17 @@ def test_a_bad_picture_is_left_out_and_counted(drawn: Drawn, workers: int) -> No
     assert "row 3): is empty" in batches.skipped.reasons[3]
 
 
+def test_a_process_whose_whole_batch_is_bad_does_not_let_the_others_wait(drawn: Drawn) -> None:
+    index = drawn(4)
+    for row in range(4):
+        Path(index.image(row)).write_bytes(b"nothing")
+    order = BatchOrder(np.arange(4), 2, rank=1, processes=2)
+    with pytest.raises(ImageError, match=r"none of the 2 images of a batch.*the other processes wait"):
+        list(Loader(ImageRows(index, PREPARE), order, bad_images="skip", workers=0))
+    alone = BatchOrder(np.arange(4), 2)
+    assert list(Loader(ImageRows(index, PREPARE), alone, bad_images="skip", workers=0)) == []
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_picture_is_substituted_and_counted(drawn: Drawn, workers: int) -> None:
     index = drawn(12)

@@ -17,11 +17,28 @@ from cotag.run.train import train
 GIVEN = ["train.accumulate=2", "train.precision=bf16", "train.compile=true", "train.recompute=true"]
 
 
-@pytest.mark.parametrize("setting", [*GIVEN, "train.trackers=[tensorboard]"])
+@pytest.mark.parametrize(
+    "setting", [*GIVEN, "train.trackers=[tensorboard]", "train.parallel=fsdp", "train.sync_batch_norm=true"]
+)
 def test_a_head_on_features_refuses_what_is_for_pictures(setting: str) -> None:
     name = setting.split("=")[0]
     with pytest.raises(SettingError, match=rf"^{name}: train.mode = features does not use it; leave it out, or choose"):
         check_recipe(Recipe.load("quick", [setting]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["train.parallel=fsdp", "train.ema=0.9"], "train.ema: train.parallel = fsdp does not use it"),
+        (["train.parallel=fsdp", "train.l1=1e-4"], "train.l1: train.parallel = fsdp does not use it"),
+        (["train.parallel=fsdp", "train.compile=true"], "train.compile: train.parallel = fsdp does not use it"),
+        (["train.parallel=fsdp", "train.precision=fp16"], "train.precision = fp16: is not for train.parallel = fsdp"),
+        (["train.sync_batch_norm=true"], "train.norm_statistics = frozen uses none of a batch"),
+    ],
+)
+def test_what_several_processes_do_not_do(settings: list[str], told: str) -> None:
+    with pytest.raises(SettingError, match=told):
+        check_recipe(Recipe.load("finetune", settings))
 
 
 def test_a_run_takes_them_all(draw: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

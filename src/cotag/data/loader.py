@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from cotag.data.augmentations import Augmentation
 from cotag.data.contents import read_image
 from cotag.data.decoding import prepare_bytes
+from cotag.data.empty_batches import require_alone
 from cotag.data.images import location
 from cotag.data.mixtures import Mixture
 from cotag.data.sampling import EpochPlan
@@ -280,6 +281,7 @@ class Loader:
             if failures:
                 self._note(failures)
             if not len(rows):
+                require_alone(self.order.processes, failures)
                 continue
             targets = torch.from_numpy(self.images.index.targets(rows.numpy(), self.difficult))
             batch = Batch(images, (targets == 1).float(), targets >= 0, rows, place=place)

@@ -19,7 +19,10 @@ LOOP_SETTINGS = (
     *("warmup_epochs", "clip_norm", "patience", "ema", "l1"),
 )
 # For pictures alone: a head on features is small and trained in seconds, its arithmetic is quick as it is.
-WHOLE_SETTINGS = ("accumulate", "precision", "compile", "recompute", "parallel", "checkpoint_minutes", "trackers")
+WHOLE_SETTINGS = (
+    *("accumulate", "precision", "compile", "recompute", "parallel", "sync_batch_norm"),
+    *("checkpoint_minutes", "trackers"),
+)
 # What is not done with weights in shares.
 WHOLE_WEIGHTS = ("ema", "l1", "compile", "recompute")
 BACKBONE_SETTINGS = ("backbone_rate", "layer_decay", "freeze", "norm_statistics")
@@ -70,7 +73,9 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _check_parallel(given: TrainSettings) -> None:
-    """Refuse what is not done with weights in shares."""
+    """Refuse what is not done with weights in shares, and statistics of batches that are not used."""
+    if given.sync_batch_norm and given.norm_statistics == "frozen":
+        raise SettingError("train.sync_batch_norm: train.norm_statistics = frozen uses none of a batch; leave one out")
     if given.parallel == "fsdp":
         _refuse_unused(given, WHOLE_WEIGHTS, "train.parallel = fsdp", "train.parallel=ddp")
         if given.precision == "fp16":

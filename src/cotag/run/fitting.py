@@ -16,6 +16,7 @@ from cotag.evaluation.metrics import average_precisions
 from cotag.models.heads.linear import LinearHead
 from cotag.models.recompute import recomputing
 from cotag.models.scoring import score_batches
+from cotag.models.synchronized import synchronize
 from cotag.models.tagger import Tagger, are_folded
 from cotag.recipe import Recipe
 from cotag.registry import OPTIMIZERS, SCHEDULES
@@ -196,6 +197,8 @@ def fit_end_to_end(
     tagger.norm_statistics = given.norm_statistics
     if given.norm_statistics == "batch" and recipe.model.weights != "none" and are_folded(tagger.backbone):
         progress.say("the weights' batch norms hold no statistics (they were folded): set train.norm_statistics=frozen")
+    if given.sync_batch_norm:
+        synchronize(tagger, this_process().num_processes, this_process().device)
     if not resume:
         counts = label_counts(index, roles.train, recipe)
         start_at_base_rate(tagger.head, as_taught(recipe, counts, len(roles.train)))
