@@ -411,7 +411,8 @@ def test_an_epoch_keeps_nothing_for_a_row(drawn: Drawn) -> None:
         assert "ids" not in vars(index)
         return now, peak
 
-    few, many = held(2_000), held(22_000)
+    # Once in a while Python's own table of texts, in which paths are kept, grows by megabytes.
+    few, many = held(2_000), min(held(22_000), held(22_000))
     # The rows as texts would take 60 bytes each, their ids as much.
     assert (many[0] - few[0]) / 20_000 < 1
     # While an epoch's order is drawn, some numbers of 8 bytes.
