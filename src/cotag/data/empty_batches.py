@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from cotag.errors import ImageError
 
 
-def require_alone(processes: int, failures: Sequence[tuple[int, str]]) -> None:
-    """Refuse to leave out a whole batch of one of several processes.
+def require_alone(processes: int, failures: Sequence[tuple[int, str]]) -> bool:
+    """True where a whole batch may be left out, as this process is the only one.
 
     Args:
         processes: that take a step together.
@@ -23,3 +23,4 @@ def require_alone(processes: int, failures: Sequence[tuple[int, str]]) -> None:
             f"gradient; the first: {failures[0][1]}; take them out, set data.bad_images=substitute or a larger "
             "train.batch_size"
         )
+    return True

@@ -280,8 +280,7 @@ class Loader:
         for place, (images, rows, failures) in enumerate(surviving(self._loader), start):
             if failures:
                 self._note(failures)
-            if not len(rows):
-                require_alone(self.order.processes, failures)
+            if not len(rows) and require_alone(self.order.processes, failures):
                 continue
             targets = torch.from_numpy(self.images.index.targets(rows.numpy(), self.difficult))
             batch = Batch(images, (targets == 1).float(), targets >= 0, rows, place=place)
