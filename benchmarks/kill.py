@@ -90,9 +90,16 @@ class Run:
         return {name for name in names if re.fullmatch(r"\.last\..*\.part", name)}
 
 
-def kill(run: Run, number: signal.Signals, after: float, while_writing: bool) -> tuple[Kill | None, str]:
-    """Go on and kill; the kill, None where the run ended before, and what was said."""
-    started, left = time.monotonic(), run.writing()
+class Life:
+    """How long a run lives that nobody kills, which changes with what else the machine does."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+def kill(run: Run, life: Life, number: signal.Signals, share: float, while_writing: bool) -> tuple[Kill | None, str]:
+    """Go on and kill after a share of a life; the kill, None where the run ended before, and what was said."""
+    started, left, after = time.monotonic(), run.writing(), share * life.seconds
     process = run.start()
     while process.poll() is None and time.monotonic() - started < after:
         time.sleep(0.01)
@@ -105,6 +112,7 @@ def kill(run: Run, number: signal.Signals, after: float, while_writing: bool) ->
         said = run.ended(process, ENDS[number] | {0})
     else:
         said = run.ended(process, {0})
+        life.seconds = min(life.seconds, found.after)
     return (None if process.returncode == 0 else found), said
 
 
@@ -128,7 +136,7 @@ def differences(one: Path, other: Path) -> list[str]:
     return found + [str(path) for path in other.rglob(".*")]
 
 
-def killed_until_it_ends(run: Run, coming: list[tuple[signal.Signals, float, bool]]) -> list[Kill]:
+def killed_until_it_ends(run: Run, life: Life, coming: list[tuple[signal.Signals, float, bool]]) -> list[Kill]:
     """Take kills from those that are to come until the run ends, or there is none left."""
     kills: list[Kill] = []
 
@@ -137,7 +145,7 @@ def killed_until_it_ends(run: Run, coming: list[tuple[signal.Signals, float, boo
             one.went_on = one.went_on or where(said)
 
     while coming:
-        found, said = kill(run, *coming[0])
+        found, said = kill(run, life, *coming[0])
         went_on(said)
         if found is None:
             return kills
@@ -157,19 +165,19 @@ def main() -> None:
         whole = Run(Path(folder) / "whole")
         whole.to_its_end()
         # The first one also drew the scenes.
-        life = Run(Path(folder) / "again").to_its_end()
+        life = Life(Run(Path(folder) / "again").to_its_end())
         if whole.problems or differences(whole.folder, Path(folder) / "again"):
             raise SystemExit(f"the run left alone is not the same twice: {whole.problems}")
         signals = [(signal.SIGKILL, signal.SIGTERM)[place % 2] for place in range(arguments.kills)]
         draw.shuffle(signals)
-        coming = [(number, draw.uniform(0, life), draw.random() < 1 / 3) for number in signals]
-        print(f"a run left alone: {life:.1f} s\n\n| run | signal | second | writing a checkpoint | then |")
+        coming = [(number, draw.random(), draw.random() < 1 / 3) for number in signals]
+        print(f"a run left alone: {life.seconds:.1f} s\n\n| run | signal | second | writing a checkpoint | then |")
         print("|---|---|---|---|---|")
         kills: list[Kill] = []
         failed, runs = 0, 0
         while coming:
             run, runs = Run(Path(folder) / str(runs)), runs + 1
-            found = killed_until_it_ends(run, coming)
+            found = killed_until_it_ends(run, life, coming)
             kills += found
             for one in found:
                 told = f"{'yes' if one.writing else 'no'} | {one.went_on}"

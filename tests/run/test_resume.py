@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,14 +55,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def state(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / "checkpoints" / "last" / "state.json").read_text())
-    return found
+def state(folder: Path) -> dict[str, Any]:
+    """How far the last checkpoint is, or the one before where a kill came just as they were exchanged."""
+    for name in ("last", "before"):
+        with suppress(FileNotFoundError):
+            found: dict[str, Any] = json.loads((folder / "checkpoints" / name / "state.json").read_text())
+            return found
+    raise FileNotFoundError(folder)
 
 
-def kill_after_epoch(epoch: int, data: Path, out: Path) -> int:
-    """Train in another process and kill it as soon as an epoch is done; the epoch that it had reached."""
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+def kill_after_epoch(epoch: int, data: Path, out: Path, *more: str) -> int:
+    """Train in another process and kill it soon after an epoch is done; the epoch that it had reached."""
+    settings = [part for setting in (*SETTINGS, *more) for part in ("--set", setting)]
     command = ["train", str(data), "--recipe", "scenes-tiny", "--out", str(out), *settings]
     code = "import sys; from cotag.cli.main import main; main(sys.argv[1:])"
     process = subprocess.Popen(
@@ -72,10 +78,10 @@ def kill_after_epoch(epoch: int, data: Path, out: Path) -> int:
     try:
         while process.poll() is None:
             try:
-                reached = int(str(state(out)["epoch"]))
+                found = state(out)
             except (OSError, ValueError):
-                reached = -1
-            if reached >= epoch:
+                found = {"epoch": -1}
+            if found["epoch"] >= epoch and found["unfinished"]["step"] > 1:
                 break
             time.sleep(0.005)
     finally:
@@ -101,12 +107,14 @@ def assert_same(first: Path, second: Path) -> None:
 def test_a_killed_run_goes_on_bit_for_bit(pictures: Path, tmp_path: Path) -> None:
     whole = train(pictures, "scenes-tiny", tmp_path / "whole", SETTINGS).folder
     killed = tmp_path / "killed"
-    reached = kill_after_epoch(2, pictures, killed)
+    reached = kill_after_epoch(2, pictures, killed, "train.checkpoint_minutes=0.00001")
     assert 2 <= reached < EPOCHS
     assert not (killed / "result.json").exists()
+    step = state(killed)["unfinished"]["step"]
     said = Said()
     train(pictures, resume=killed, progress=said)
-    assert f"resumed after epoch {reached} of {EPOCHS}" in said.lines
+    within = f" and {step} of 5 steps" if step else ""
+    assert f"resumed after epoch {reached} of {EPOCHS}{within}" in said.lines
     assert_same(whole, killed)
     assert {path.relative_to(killed) for path in killed.rglob("*")} == {
         path.relative_to(whole) for path in whole.rglob("*")
