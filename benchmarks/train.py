@@ -263,8 +263,8 @@ def measure_whole(quick: bool, workers: int, batch_size: int = 16) -> None:
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         paths = photographs(Path(folder), 256)
-        # Compute takes most of the time, about as much as input, and less. An epoch waits for its first batch, so one of
-        # few steps would tell more of that than of the steps.
+        # Compute takes most of the time, about as much as input, and less. An epoch waits for its first batch, so one
+        # of few steps would tell more of that than of the steps.
         for name, size, length in (("resnet18", 224, 6), ("mobilenetv2_035", 64, 120), ("test_resnet", 64, 120)):
             length = length // shorter
             model = tagger(name, size)
