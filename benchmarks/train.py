@@ -156,6 +156,8 @@ def measure_steps(quick: bool, batch_size: int = 16, size: int = 224) -> None:
         batches = batches_of(4, batch_size, size)
         blocks = {
             "by hand": by_hand(batches, tagger(name, size)),
+            # What the measure itself is worth.
+            "by hand, once more": by_hand(batches, tagger(name, size)),
             "Cotag": ours(batches, tagger(name, size)),
             "Cotag, clip_norm, ema": ours(batches, tagger(name, size), clip_norm=10.0, ema=0.999),
         }

@@ -152,6 +152,16 @@ def test_whoever_reads_only_the_head_ends_it_quietly(trained: Path, pictures: Pa
     assert said == ""
 
 
+def at_work(script: str, pictures: Path, says: str) -> subprocess.Popen[str]:
+    """A process that runs ``stats`` by a script, once it has said that it is where the script makes it wait."""
+    command = [sys.executable, "-c", script, "stats", str(pictures)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{says}\n"
+    time.sleep(0.1)
+    return process
+
+
 @pytest.mark.parametrize(
     ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -162,21 +172,10 @@ def test_a_signal_is_one_line(number: int, code: int, said: str, pictures: Path)
         "def wait(*_, **__): print('reading', flush=True); time.sleep(60)\n"
         "r.read = wait; main(sys.argv[1:])"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, "stats", str(pictures)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline() == "reading\n"
-    time.sleep(0.1)
+    process = at_work(script, pictures, "reading")
     process.send_signal(number)
-    assert process.wait(60) == code
-    assert process.stderr.read() == f"cotag: {said}; what was finished is kept\n"
-    process.stdout.close()
-    process.stderr.close()
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (code, f"cotag: {said}; what was finished is kept\n")
 
 
 def test_a_sigterm_while_a_part_is_loaded_raises_nothing_in_it(pictures: Path, tmp_path: Path) -> None:
@@ -190,15 +189,7 @@ def test_a_sigterm_while_a_part_is_loaded_raises_nothing_in_it(pictures: Path, t
         "def load(*_, **__): import slow\n"
         "r.read = load; main(sys.argv[1:])"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, "stats", str(pictures)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "loading\n"
-    time.sleep(0.1)
+    process = at_work(script, pictures, "loading")
     process.terminate()
     out, said = process.communicate(timeout=60)
     assert (process.returncode, out, said) == (143, "", "cotag: terminated; what was finished is kept\n")

@@ -6,8 +6,6 @@ import copy
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -358,14 +356,10 @@ assert ends(kept) == ends(whole)
 """
 
 
-def test_a_signal_to_one_process_ends_all_at_one_step_from_which_they_go_on_to_the_bit(tmp_path: Path) -> None:
-    script = tmp_path / "shared.py"
-    script.write_text(SHARED.format(folder=str(Path(__file__).parent)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    settings = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([*command, script, tmp_path], env=settings, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    given = [(tmp_path / rank).read_text() for rank in "01"]
+def test_a_signal_to_one_process_ends_all_at_one_step_from_which_they_go_on_to_the_bit(
+    together: Callable[[str], list[str]],
+) -> None:
+    given = together(SHARED)
     assert given[0] == given[1]
 
 

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -473,14 +470,8 @@ def shared_training(batch_size: int, checkpoints: Checkpoints | None = None) -> 
     return fit.fit(Share(), HASH, Silent()), model
 
 
-def test_two_processes_reach_what_one_reaches_with_twice_the_batch(tmp_path: Path) -> None:
-    script = tmp_path / "shared.py"
-    script.write_text(SHARED.format(folder=str(Path(__file__).parent)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    settings = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([*command, script, tmp_path], env=settings, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (history, weights), (_, others) = (json.loads((tmp_path / rank).read_text()) for rank in "01")
+def test_two_processes_reach_what_one_reaches_with_twice_the_batch(together: Callable[[str], list[str]]) -> None:
+    (history, weights), (_, others) = map(json.loads, together(SHARED))
     assert weights == others
     state, model = shared_training(8)
     for found, wanted in zip(history, state.history, strict=True):
